@@ -63,7 +63,7 @@ def _mirror() -> tuple[int, ...]:
     order = list(range(32, -1, -1))
     # Each brow: five points above from outer (left brow) or inner (right brow) end, then four below.
     order += [46, 45, 44, 43, 42, 50, 49, 48, 47] + [37, 36, 35, 34, 33, 41, 40, 39, 38]
-    order += [51, 52, 53, 54] + [56, 55] + [58, 57] + [63, 62, 61, 60, 59] + [65, 64]
+    order += [51, 52, 53, 54] + list(range(65, 54, -1))  # bridge; then wing, under the nose, wing
     # Each eye: outer corner, three above, inner corner, three below, centre.
     order += [79, 78, 77, 76, 75, 82, 81, 80, 83] + [70, 69, 68, 67, 66, 73, 72, 71, 74]
     order += [90, 89, 88, 87, 86, 85, 84, 95, 94, 93, 92, 91] + [100, 99, 98, 97, 96, 103, 102, 101]

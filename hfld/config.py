@@ -1,0 +1,227 @@
+"""Where things are, and the typed, strict reading of profiles/*.yaml: one section == one stage == one dataclass."""
+
+import difflib
+import re
+import types
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+
+from hfld.attributes import attribute_index
+
+
+def find_root(*starts: Path) -> Path:
+    """The nearest folder, going up from each of `starts` in turn, that holds profiles/ and params.yaml."""
+    for start in starts:
+        for folder in (start, *start.parents):
+            if (folder / "params.yaml").is_file() and (folder / "profiles").is_dir():
+                return folder
+    raise FileNotFoundError("no folder with params.yaml and profiles/ above " + " or ".join(map(str, starts)))
+
+
+ROOT = find_root(Path(__file__).resolve().parent, Path.cwd())
+"""The repository: all paths start here, so that a notebook runs from any working folder."""
+
+METHODS = ("baseline", "hfld", "baseline_w", "hfld_w")
+"""Direction matrices: without and with the landmark term, in W+ and (suffix _w) in W."""
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """Which pictures the experiment lives in, and where its pre-trained networks are."""
+
+    kind: Literal["portraits"]
+    size: int  # image side in pixels
+    weights: str  # folder of the pre-trained networks, relative to ROOT
+
+
+@dataclass(frozen=True)
+class LandmarksConfig:
+    """Training of the 106-landmark network H (01_landmarks)."""
+
+    images: int  # training portraits
+    validation_images: int  # portraits that only the evaluation sees
+    width: int  # channels of the first stage; 64 is the full ResNet-18
+    steps: int
+    batch: int
+    lr: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class DirectionsConfig:
+    """Training of a direction matrix T (02_directions)."""
+
+    preset: Literal["paper", "official"]
+    steps: int
+    batch: int
+    lr: float
+    lambda_regression: float
+    lambda_content: float
+    lambda_adversarial: float
+    lambda_landmark: float  # used by the hfld methods; 0 for the baselines
+    landmark_norm: Literal["l1", "l2", "l1_twice"]
+    landmark_unit: Literal["normalized", "signed", "pixel"]
+    sampling: Literal["delta", "uniform"]
+    regression: Literal["corrected", "literal"]
+    space: Literal["w+", "w"]
+    attributes: Literal["all"] | tuple[str, ...]
+    pool: int  # latents drawn once; every batch comes from them
+    seed: int
+
+    def for_method(self, method: str) -> "DirectionsConfig":
+        """The section as `method` reads it: baselines drop the landmark term, the _w methods edit in W."""
+        if method not in METHODS:
+            nearest = difflib.get_close_matches(method, METHODS, n=1, cutoff=0.0)[0]
+            raise ValueError(f"unknown method {method!r}; the nearest of {', '.join(METHODS)} is {nearest!r}")
+        weight = self.lambda_landmark if method.startswith("hfld") else 0.0
+        return replace(self, lambda_landmark=weight, space="w" if method.endswith("_w") else self.space)
+
+
+@dataclass(frozen=True)
+class TablesConfig:
+    """Evaluation of the edits (04_tables)."""
+
+    latents: int  # test latents per attribute
+    validation_latents: int  # disjoint latents: matching of strengths and ranking of attributes
+    attributes: tuple[str, ...]
+    bootstrap: int  # resamples of every interval
+    seed: int
+
+
+@dataclass(frozen=True)
+class FiguresConfig:
+    """Pictures (05_figures)."""
+
+    faces: int  # rows of the trajectory figures
+    steps: int  # pictures along one trajectory
+    seed: int
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where one profile reads and writes."""
+
+    world: Path  # pre-trained networks (read only)
+    weights: Path  # trained by the pipeline, cached by DVC
+    results: Path  # tables, figures and numbers, small and in git
+    runs: Path  # executed notebooks, logs, checkpoints: ignored by git and DVC
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All settings of one run."""
+
+    name: str
+    world: WorldConfig
+    landmarks: LandmarksConfig
+    directions: DirectionsConfig
+    tables: TablesConfig
+    figures: FiguresConfig
+    root: Path = ROOT
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(
+            world=self.root / self.world.weights,
+            weights=self.root / "weights" / self.name,
+            results=self.root / "results" / self.name,
+            runs=self.root / "runs" / self.name,
+        )
+
+
+SECTIONS: dict[str, type] = {
+    "world": WorldConfig,
+    "landmarks": LandmarksConfig,
+    "directions": DirectionsConfig,
+    "tables": TablesConfig,
+    "figures": FiguresConfig,
+}
+
+
+def load_profile(name: str, *, root: Path = ROOT) -> Profile:
+    """profiles/<name>.yaml as typed sections; ValueError names the first wrong key, its section and the nearest name."""
+    path = root / "profiles" / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in (root / "profiles").glob("*.yaml"))
+        nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
+        hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
+        raise ValueError(f"unknown profile {name!r}: there is no profiles/{name}.yaml{hint}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"profiles/{name}.yaml is not YAML: {' '.join(str(error).split())}") from error
+    where = f"profiles/{name}.yaml"
+    _check_keys(values, ("profile", *SECTIONS), required=("profile", *SECTIONS), where=where)
+    if values["profile"] != name:
+        raise ValueError(f"{where}: profile is {values['profile']!r}, expected the file's own name {name!r}")
+    sections = {key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in SECTIONS.items()}
+    for section in ("directions", "tables"):
+        names = sections[section].attributes
+        for attribute in () if names == "all" else names:
+            try:
+                attribute_index(attribute)
+            except ValueError as error:
+                raise ValueError(f"{where}, section {section}, attributes: {error}") from None
+    return Profile(name=name, root=root, **sections)
+
+
+def read_section(cls: type, values: Any, *, where: str) -> Any:
+    """A dataclass from a mapping with exactly its fields (those with a default may be left out)."""
+    names = [f.name for f in fields(cls)]
+    required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+    _check_keys(values, names, required=required, where=where)
+    annotations = {f.name: f.type for f in fields(cls)}
+    return cls(**{key: _convert(value, annotations[key], f"{where}, {key}") for key, value in values.items()})
+
+
+def _check_keys(values: Any, known: Any, *, required: Any, where: str) -> None:
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: expected keys and values, got {values!r}")
+    for key in values:
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), list(known), n=1, cutoff=0.0)[0]
+            raise ValueError(f"{where}: unknown key {key!r}; the nearest is {nearest!r}")
+    for key in required:
+        if key not in values:
+            nearest = difflib.get_close_matches(key, list(map(str, values)), n=1, cutoff=0.0)
+            hint = f" (the nearest present key is {nearest[0]!r})" if nearest else ""
+            raise ValueError(f"{where}: missing key {key!r}{hint}")
+
+
+def _convert(value: Any, annotation: Any, where: str) -> Any:
+    """`value` as `annotation` (int, float, bool, str, Literal, tuple[X, ...] or a union of these), or ValueError."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        errors = []
+        for option in get_args(annotation):
+            try:
+                return _convert(value, option, where)
+            except ValueError as error:
+                errors.append(str(error))
+        raise ValueError(errors[-1])
+    if origin is Literal:
+        options = get_args(annotation)
+        if value in options and type(value) in {type(option) for option in options}:
+            return value
+        raise ValueError(f"{where}: got {value!r}, expected one of {', '.join(map(repr, options))}")
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where}: got {value!r}, expected a list")
+        return tuple(_convert(item, get_args(annotation)[0], where) for item in value)
+    if annotation is type(None) and value is None:
+        return None
+    if annotation is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if annotation in (int, bool, str) and type(value) is annotation:
+        return value
+    hint = ""
+    if annotation is float and isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value.strip()):
+        mantissa, exponent = re.split("[eE]", value.strip())
+        dotted = mantissa if "." in mantissa else f"{mantissa}.0"
+        sign = exponent if exponent[0] in "+-" else f"+{exponent}"
+        hint = f"; YAML reads {value} as text, write {dotted}e{sign}"
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(annotation, "nothing")
+    raise ValueError(f"{where}: got {value!r}, expected {expected}{hint}")

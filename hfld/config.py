@@ -47,6 +47,7 @@ class LandmarksConfig:
     steps: int
     batch: int
     lr: float
+    precision: Literal["auto", "bf16", "fp32"]
     seed: int
 
 
@@ -54,30 +55,63 @@ class LandmarksConfig:
 class DirectionsConfig:
     """Training of a direction matrix T (02_directions)."""
 
-    preset: Literal["paper", "official"]
+    preset: Literal["custom", "paper", "official"]  # custom: as the keys below say; the others replace them (PRESETS)
     steps: int
     batch: int
-    lr: float
+    lr: float  # Adam, betas (.5, .99)
+    schedule: Literal["constant", "cosine"]
     lambda_regression: float
     lambda_content: float
     lambda_adversarial: float
     lambda_landmark: float  # used by the hfld methods; 0 for the baselines
     landmark_norm: Literal["l1", "l2", "l1_twice"]
     landmark_unit: Literal["normalized", "signed", "pixel"]
-    sampling: Literal["delta", "uniform"]
+    sampling: Literal["delta", "uniform"]  # target = score + U(-1, 1), clamped; or U(0, 1), one per batch
     regression: Literal["corrected", "literal"]
+    adversarial: Literal["nonsaturating", "saturating"]
+    discriminator: Literal["trained", "random"]  # the reference forgot to load its weights
     space: Literal["w+", "w"]
     attributes: Literal["all"] | tuple[str, ...]
-    pool: int  # latents drawn once; every batch comes from them
+    joint: bool  # all attributes in one run; false: each trained alone
+    pool: int  # latents drawn once, whose images and scores are kept; 0: fresh ones at every step
+    precision: Literal["auto", "bf16", "fp32"]
+    validation_latents: int  # held-out latents of the validation loss
+    validate_every: int  # steps
     seed: int
+
+    def resolved(self) -> "DirectionsConfig":
+        """The section with its preset spelled out."""
+        return replace(self, **PRESETS[self.preset], preset="custom") if self.preset != "custom" else self
 
     def for_method(self, method: str) -> "DirectionsConfig":
         """The section as `method` reads it: baselines drop the landmark term, the _w methods edit in W."""
         if method not in METHODS:
             nearest = difflib.get_close_matches(method, METHODS, n=1, cutoff=0.0)[0]
             raise ValueError(f"unknown method {method!r}; the nearest of {', '.join(METHODS)} is {nearest!r}")
-        weight = self.lambda_landmark if method.startswith("hfld") else 0.0
-        return replace(self, lambda_landmark=weight, space="w" if method.endswith("_w") else self.space)
+        config = self.resolved()
+        weight = config.lambda_landmark if method.startswith("hfld") else 0.0
+        return replace(config, lambda_landmark=weight, space="w" if method.endswith("_w") else config.space)
+
+
+_PAPER = {
+    "steps": 50_000,
+    "batch": 4,
+    "lr": 1e-4,
+    "schedule": "constant",
+    "lambda_regression": 10.0,
+    "lambda_content": 0.05,
+    "lambda_adversarial": 0.05,
+    "sampling": "delta",
+    "regression": "corrected",
+    "adversarial": "nonsaturating",
+    "discriminator": "trained",
+    "pool": 0,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": _PAPER,
+    "official": {**_PAPER, "sampling": "uniform", "discriminator": "random"},
+}
+"""The paper's hyperparameters, and what its baseline's published code does; the landmark term is the profile's own."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+# The two commands are `make repro` and `make test`; `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= cpu
+PROFILES := $(shell sed -n '/^active:/,/^[a-z#]/s/^  - //p' params.yaml)
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)-$(TORCH)
+# Stage commands call papermill by name; one thread per core and no questions asked on the way.
+export PATH := $(abspath $(BIN)):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+.PHONY: help repro test lab data env lint sweep seeds pretrain clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | column -t -s-
+
+repro: env data ## environment, data, H and both T, tables and figures (about 25 minutes on two cores)
+	dvc repro
+	@echo
+	@for profile in $(PROFILES); do \
+	  echo "Results of $$profile:"; \
+	  echo "  tables             results/$$profile/tables/"; \
+	  echo "  figures            results/$$profile/figures/"; \
+	  echo "  numbers            results/$$profile/summary.json"; \
+	  echo "  executed notebooks runs/$$profile/"; \
+	done
+	@echo "REPORT.md shows them on one page; make lab opens the notebooks."
+
+test: env ## the tests (at most 10 minutes)
+	pytest
+
+lab: env data ## JupyterLab with the kernel ready
+	jupyter lab notebooks/00_tour.ipynb
+
+data: env ## the pre-trained networks of the embedded world, from store/ into data/
+	@dvc pull data.dvc
+
+env: $(STAMP) ## .venv with the pinned packages
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %d.%d; try: make env PYTHON=python3.11" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if [ "$(TORCH)" = cpu ] && [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ]; then \
+	  version=$$(sed -n 's/^torch==//p' requirements.txt); \
+	  echo "torch $$version, CPU build"; \
+	  $(BIN)/python -m pip install --quiet --no-deps --retries 1 --timeout 30 \
+	    --extra-index-url https://download.pytorch.org/whl/cpu "torch==$$version+cpu" \
+	  || echo "the CPU build was not found: the default build follows, with its CUDA packages"; \
+	fi
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.installed-* && touch $@
+
+lint: env ## format and style
+	ruff format --check .
+	ruff check .
+	nbstripout --verify --extra-keys "metadata.language_info metadata.papermill cell.metadata.execution cell.metadata.papermill" notebooks/*.ipynb
+
+sweep: env data ## the weight of the landmark term, on validation latents (outside the default run)
+	dvc repro --single-item sweep
+
+seeds: env data ## headline differences over training seeds (outside the default run)
+	dvc repro --single-item seeds
+
+pretrain: env ## train the networks of data/ again (hours on two cores)
+	dvc repro pretrain/dvc.yaml
+
+clean: ## remove what the pipeline made here, not data/ or store/
+	rm -rf weights runs .pytest_cache .ruff_cache .dvc/cache/runs

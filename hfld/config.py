@@ -1,4 +1,4 @@
-"""Where things are, and the typed, strict reading of profiles/*.yaml: one section == one stage == one dataclass."""
+"""Where things are, and the strict reading of profiles/*.yaml: one section == one stage == one dataclass."""
 
 import difflib
 import re
@@ -55,7 +55,9 @@ class LandmarksConfig:
 class DirectionsConfig:
     """Training of a direction matrix T (02_directions)."""
 
-    preset: Literal["custom", "paper", "official"]  # custom: as the keys below say; the others replace them (PRESETS)
+    preset: Literal[
+        "custom", "paper", "official"
+    ]  # custom: as the keys below say; the others replace them (PRESETS)
     steps: int
     batch: int
     lr: float  # Adam, betas (.5, .99)
@@ -111,7 +113,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
     "official": {**_PAPER, "sampling": "uniform", "discriminator": "random"},
 }
-"""The paper's hyperparameters, and what its baseline's published code does; the landmark term is the profile's own."""
+"""The paper's hyperparameters, and what its baseline's code does; the landmark term is the profile's own."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ SECTIONS: dict[str, type] = {
 
 
 def load_profile(name: str, *, root: Path = ROOT) -> Profile:
-    """profiles/<name>.yaml as typed sections; ValueError names the first wrong key, its section and the nearest name."""
+    """profiles/<name>.yaml as typed sections; ValueError names the first wrong key, its section, the nearest."""
     path = root / "profiles" / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in (root / "profiles").glob("*.yaml"))
@@ -191,7 +193,9 @@ def load_profile(name: str, *, root: Path = ROOT) -> Profile:
     _check_keys(values, ("profile", *SECTIONS), required=("profile", *SECTIONS), where=where)
     if values["profile"] != name:
         raise ValueError(f"{where}: profile is {values['profile']!r}, expected the file's own name {name!r}")
-    sections = {key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in SECTIONS.items()}
+    sections = {
+        key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in SECTIONS.items()
+    }
     for section in ("directions", "tables"):
         names = sections[section].attributes
         for attribute in () if names == "all" else names:
@@ -226,7 +230,7 @@ def _check_keys(values: Any, known: Any, *, required: Any, where: str) -> None:
 
 
 def _convert(value: Any, annotation: Any, where: str) -> Any:
-    """`value` as `annotation` (int, float, bool, str, Literal, tuple[X, ...] or a union of these), or ValueError."""
+    """`value` as `annotation` (int, float, bool, str, Literal, tuple[X, ...], a union of these), or ValueError."""
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
         errors = []
@@ -252,10 +256,16 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
     if annotation in (int, bool, str) and type(value) is annotation:
         return value
     hint = ""
-    if annotation is float and isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value.strip()):
+    if (
+        annotation is float
+        and isinstance(value, str)
+        and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value.strip())
+    ):
         mantissa, exponent = re.split("[eE]", value.strip())
         dotted = mantissa if "." in mantissa else f"{mantissa}.0"
         sign = exponent if exponent[0] in "+-" else f"+{exponent}"
         hint = f"; YAML reads {value} as text, write {dotted}e{sign}"
-    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(annotation, "nothing")
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(
+        annotation, "nothing"
+    )
     raise ValueError(f"{where}: got {value!r}, expected {expected}{hint}")

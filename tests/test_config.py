@@ -1,0 +1,115 @@
+"""Profiles are typed and strict, and every wrong one gets one clear line."""
+
+import dataclasses
+import re
+import shutil
+
+import pytest
+import yaml
+
+from hfld import config
+from hfld.config import METHODS, ROOT, SECTIONS, load_profile
+
+PROFILES = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """edited(old, new) -> a root whose smoke profile has that text replaced."""
+
+    def edit(old: str, new: str):
+        shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+        path = tmp_path / "profiles" / "smoke.yaml"
+        text = path.read_text()
+        assert re.search(old, text, flags=re.M)
+        path.write_text(re.sub(old, new, text, count=1, flags=re.M))
+        return tmp_path
+
+    return edit
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profile_keys_equal_dataclass_fields(name):
+    values = yaml.safe_load((ROOT / "profiles" / f"{name}.yaml").read_text())
+    assert list(values) == ["profile", *SECTIONS]
+    for section, cls in SECTIONS.items():
+        assert set(values[section]) == {field.name for field in dataclasses.fields(cls)}, section
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_values_arrive_with_their_types(name):
+    profile = load_profile(name)
+    assert profile.name == name
+    assert isinstance(profile.landmarks.lr, float)
+    assert isinstance(profile.tables.attributes, tuple)
+    assert profile.paths.world == ROOT / "data" / name
+    assert profile.paths.weights == ROOT / "weights" / name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        profile.world.size = 1
+
+
+def test_unknown_profile_names_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown profile 'portrait'.*nearest is 'portraits'"):
+        load_profile("portrait")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (r"^  width: .*", "  widht: 8", r"section landmarks: unknown key 'widht'; the nearest is 'width'"),
+        (r"^  bootstrap: .*\n", "", r"section tables: missing key 'bootstrap'"),
+        (r"^figures:", "figure:", r"unknown key 'figure'; the nearest is 'figures'"),
+        (r"^  lr: .*", "  lr: 1e-4", r"section landmarks, lr: .*YAML reads 1e-4 as text, write 1.0e-4"),
+        (r"^  lr: .*", "  lr: 3e5", r"YAML reads 3e5 as text, write 3.0e\+5"),
+        (r"^  steps: .*", "  steps: 2.5", r"section landmarks, steps: got 2.5, expected a whole number"),
+        (r"^  steps: .*", "  steps: true", r"steps: got True, expected a whole number"),
+        (r"^  sampling: .*", "  sampling: gaussian", r"got 'gaussian', expected one of 'delta', 'uniform'"),
+        (
+            r"^    - Bald",
+            "    - Blad",
+            r"section tables, attributes: unknown attribute 'Blad'; the nearest is 'Bald'",
+        ),
+        (
+            r"^profile: .*",
+            "profile: portraits",
+            r"profile is 'portraits', expected the file's own name 'smoke'",
+        ),
+        (r"^world:\n(  .*\n)+", "world: 3\n", r"section world: expected keys and values, got 3"),
+        (r"^world:", "world: [", r"is not YAML"),
+    ],
+)
+def test_wrong_input_gets_one_clear_line(edited, old, new, message):
+    with pytest.raises(ValueError, match=message) as error:
+        load_profile("smoke", root=edited(old, new))
+    assert "\n" not in str(error.value)
+    assert "profiles/smoke.yaml" in str(error.value)
+
+
+def test_methods_differ_only_in_the_landmark_term_and_the_space():
+    section = load_profile("portraits").directions
+    resolved = {method: section.for_method(method) for method in METHODS}
+    assert resolved["baseline"].lambda_landmark == resolved["baseline_w"].lambda_landmark == 0
+    assert (
+        resolved["hfld"].lambda_landmark == resolved["hfld_w"].lambda_landmark == section.lambda_landmark > 0
+    )
+    assert resolved["hfld"].space == "w+"
+    assert resolved["hfld_w"].space == resolved["baseline_w"].space == "w"
+    same = dataclasses.replace(resolved["hfld_w"], lambda_landmark=0.0, space="w+")
+    assert same == resolved["baseline"]
+
+
+def test_unknown_method_names_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown method 'hfdl'.*nearest.*'hfld'"):
+        load_profile("smoke").directions.for_method("hfdl")
+
+
+def test_root_is_found_from_below_and_missed_with_a_clear_error(tmp_path):
+    assert config.find_root(ROOT / "notebooks") == ROOT
+    with pytest.raises(FileNotFoundError, match=r"no folder with params.yaml and profiles/"):
+        config.find_root(tmp_path)
+
+
+def test_active_profiles_and_methods_exist():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert set(params["active"]) <= set(PROFILES)
+    assert tuple(params["methods"]) == METHODS

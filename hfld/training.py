@@ -1,16 +1,15 @@
 """The one training loop: explicit, logged, and resumable to the bit.
 
-A run lives in `run_dir`: `checkpoint.pt` (tensors and plain values, read with `weights_only=True`) and `log.csv`.
-Everything that the rest of a run depends on is in the checkpoint, so an interrupted run that is started again ends in
-the same weights as one that was never interrupted. That needs one promise from the caller: which data step `i` sees
-is a function of `i` and a seed alone.
+A run lives in `run_dir`: `checkpoint.pt` (tensors and plain values, read with `weights_only=True`) and
+`log.csv`. Everything that the rest of a run depends on is in the checkpoint, so an interrupted run that is
+started again ends in the same weights as one that was never interrupted. That needs one promise from the
+caller: which data step `i` sees is a function of `i` and a seed alone.
 """
 
 import csv
 import functools
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,11 +58,11 @@ def train(
     progress: bool = True,
     name: str = "",  # beside the progress bar
 ) -> list[dict[str, float]]:
-    """Run steps 0 .. steps-1 and return the log: every `log_every` steps, each term's mean since the last row.
+    """Run steps 0 .. steps-1 and return the log: each term's mean over every `log_every` steps.
 
-    Terms may be scalars or one value per sample (averaged). The total of a step is the sum of its terms. Raises
-    `ValueError` if `run_dir` holds a run with another fingerprint or a damaged checkpoint, `TrainingDiverged` on NaN
-    or infinity.
+    Terms may be scalars or one value per sample (averaged). The total of a step is the sum of its terms.
+    Raises `ValueError` if `run_dir` holds a run with another fingerprint or a damaged checkpoint,
+    `TrainingDiverged` on NaN or infinity.
     """
     if (step is None) == (update is None):
         raise ValueError("give exactly one of `step` (the loop updates) and `update` (updates by itself)")
@@ -101,7 +100,7 @@ def train(
         }
         temporary = run_dir / (CHECKPOINT + ".tmp")
         torch.save(saved, temporary)
-        os.replace(temporary, run_dir / CHECKPOINT)
+        temporary.replace(run_dir / CHECKPOINT)
 
     bar = tqdm(
         total=steps,
@@ -279,4 +278,4 @@ def _write_log(path: Path, history: list[dict[str, float]]) -> None:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(history)
-    os.replace(temporary, path)
+    temporary.replace(path)

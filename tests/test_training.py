@@ -72,7 +72,8 @@ def test_update_by_the_caller_equals_update_by_the_loop(tmp_path):
 def test_log_and_finished(tmp_path):
     assert not finished(tmp_path, 20)
     history = run(tmp_path)[2]
-    assert finished(tmp_path, 20) and not finished(tmp_path, 21)
+    assert finished(tmp_path, 20)
+    assert not finished(tmp_path, 21)
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [4, 8, 12, 16, 20]
@@ -83,7 +84,8 @@ def test_log_and_finished(tmp_path):
 def test_finished_run_is_not_trained_again(tmp_path):
     first = run(tmp_path)
     again = run(tmp_path, stop_at=0)
-    assert torch.equal(first[0][0].weight, again[0][0].weight) and first[2] == again[2]
+    assert torch.equal(first[0][0].weight, again[0][0].weight)
+    assert first[2] == again[2]
 
 
 def test_other_parameters_are_refused_by_name(tmp_path):
@@ -118,7 +120,8 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
             save_every=1, progress=False,
         )  # fmt: skip
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert saved["done"] == 2 and torch.isfinite(saved["parts"]["state.net"]["weight"]).all()
+    assert saved["done"] == 2
+    assert torch.isfinite(saved["parts"]["state.net"]["weight"]).all()
 
 
 def test_damaged_checkpoint_is_reported(tmp_path):

@@ -1,0 +1,136 @@
+import os
+import pickle
+
+import pytest
+import torch
+
+from hfld.checkpoints import load, load_metadata, load_network, save, save_network, sha256
+from hfld.networks.resnet import ResNet
+
+ARGUMENTS = {"depth": 18, "width": 4, "outputs": 3, "stem": "half", "sigmoid": True}
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    net = ResNet(**ARGUMENTS)
+    net(torch.randn(8, 3, 32, 32))  # batch norms with statistics of their own
+    return net.eval()
+
+
+def test_network_comes_back_frozen_and_equal(tmp_path):
+    net = network()
+    save_network(
+        tmp_path / "net.safetensors", net, ARGUMENTS, {"world": "portraits", "score": 0.98}, half=False
+    )
+    again = load_network(tmp_path / "net.safetensors")
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(net(x), again(x))
+    assert not again.training
+    assert not any(p.requires_grad for p in again.parameters())
+    metadata = load_metadata(tmp_path / "net.safetensors")
+    assert metadata == {"world": "portraits", "score": 0.98, "network": "ResNet", "arguments": ARGUMENTS}
+
+
+def test_half_is_half_the_size_and_close(tmp_path):
+    net = network()
+    save_network(tmp_path / "full.safetensors", net, ARGUMENTS, {}, half=False)
+    save_network(tmp_path / "half.safetensors", net, ARGUMENTS, {})
+    tensors, _ = load(tmp_path / "half.safetensors")
+    assert tensors["layer1.0.conv1.weight"].dtype == torch.half
+    assert tensors["bn1.running_var"].dtype == torch.float32  # vectors are small and delicate
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.62 * (
+        tmp_path / "full.safetensors"
+    ).stat().st_size
+    again = load_network(tmp_path / "half.safetensors")
+    x = torch.randn(2, 3, 32, 32)
+    assert all(p.dtype == torch.float32 for p in again.parameters())
+    assert 0 < (net(x) - again(x)).abs().max() < 1e-2
+
+
+def test_values_beyond_half_stay_float32(tmp_path):
+    net = network()
+    net.fc.weight.data[0, 0] = 1.0e6
+    save_network(tmp_path / "net.safetensors", net, ARGUMENTS, {})
+    assert load_network(tmp_path / "net.safetensors").fc.weight[0, 0] == 1.0e6
+
+
+def test_same_network_same_bytes_and_nothing_left_behind(tmp_path):
+    for name in ("a", "b"):
+        save_network(
+            tmp_path / f"{name}.safetensors", network(), ARGUMENTS, {"x": 1, "y": [1, 2], "z": {"k": None}}
+        )
+    assert sha256(tmp_path / "a.safetensors") == sha256(tmp_path / "b.safetensors")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_failed_save_keeps_the_old_file(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save(path, {"a": torch.zeros(2)}, {})
+    before = sha256(path)
+    with pytest.raises(TypeError):
+        save(path, {"a": torch.ones(2)}, {"not": object()})
+    assert sha256(path) == before
+
+
+def test_integer_keys_survive(tmp_path, monkeypatch):
+    seen = {}
+
+    class Table(torch.nn.Module):
+        def __init__(self, *, channels):
+            super().__init__()
+            seen.update(channels)
+
+    monkeypatch.setattr("hfld.checkpoints.network_class", lambda name: Table)
+    save_network(tmp_path / "x.safetensors", Table(channels={4: 8}), {"channels": {4: 8, 64: 2}}, {})
+    seen.clear()
+    load_network(tmp_path / "x.safetensors")
+    assert seen == {4: 8, 64: 2}
+
+
+def test_missing_file_names_the_command(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.safetensors is missing; `make data`"):
+        load_network(tmp_path / "gone.safetensors")
+    with pytest.raises(FileNotFoundError, match="`make repro`"):
+        load(tmp_path / "gone.safetensors", command="make repro")
+
+
+def test_damaged_file_names_the_command(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_network(path, network(), ARGUMENTS, {})
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"not weights at all", b"\xff" * 100):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"net\.safetensors is damaged.*make data"):
+            load_network(path)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_network(path, network(), {**ARGUMENTS, "width": 8}, {})
+    with pytest.raises(ValueError, match="does not fit ResNet"):
+        load_network(path)
+
+
+def test_only_registered_networks_are_built(tmp_path):
+    save(tmp_path / "x.safetensors", {}, {"network": "Popen", "arguments": {}})
+    with pytest.raises(ValueError, match="unknown network 'Popen'"):
+        load_network(tmp_path / "x.safetensors")
+    save(tmp_path / "y.safetensors", {}, {})
+    with pytest.raises(ValueError, match="holds no network"):
+        load_network(tmp_path / "y.safetensors")
+
+
+class Hostile:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+def test_hostile_pickle_is_refused_without_effect(tmp_path):
+    path, target = tmp_path / "x.safetensors", tmp_path / "owned"
+    path.write_bytes(pickle.dumps(Hostile(target)))
+    with pytest.raises(ValueError, match="damaged or not a safetensors file"):
+        load_network(path)
+    assert not target.exists()

@@ -1,0 +1,168 @@
+"""Images as tensors, portrait sets with exact labels, and the augmentations that training nets share."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hfld.attributes import MIRROR
+from hfld.portraits import parameters
+from hfld.portraits.parameters import Parameters
+
+_ARRAYS = ("z", "images", "landmarks")
+
+
+def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 [N, H, W, 3] -> float [N, 3, H, W] in [-1, 1], channels last in memory."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"images: {images.dtype} {images.shape}, expected uint8 [N, H, W, 3]")
+    x = torch.from_numpy(np.array(images, order="C")).to(device).permute(0, 3, 1, 2)
+    return x.float().div_(127.5).sub_(1)
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Float [N, 3, H, W] in [-1, 1] (clipped) -> uint8 [N, H, W, 3]."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images: shape {tuple(images.shape)}, expected [N, 3, H, W]")
+    x = images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return x.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+
+
+@dataclass(frozen=True)
+class PortraitSet:
+    """N rendered portraits. Labels are decoded from the latents, so they cannot disagree with the renderer."""
+
+    z: np.ndarray  # [N, z_dim] float32
+    images: np.ndarray  # [N, H, W, 3] uint8
+    landmarks: np.ndarray  # [N, 106, 2] (x, y) / side
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def __getitem__(self, index: slice | np.ndarray) -> "PortraitSet":
+        return PortraitSet(z=self.z[index], images=self.images[index], landmarks=self.landmarks[index])
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """Strengths, labels, visibility, emotions and pose of every portrait."""
+        return parameters.decode(self.z)
+
+    def batch(self, index: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Images [N, 3, H, W] in [-1, 1] of the chosen portraits."""
+        return to_tensor(self.images[index.numpy()], device)
+
+
+def portraits(
+    n: int,
+    seed: int,
+    *,
+    mode: str = "natural",  # "natural" (as counted in CelebA) | "independent" (for judges)
+    coupling: float = 1.0,  # scales the correlations between attributes, "natural" only
+    size: int,  # side in px
+    cache_dir: Path | str | None = None,  # None: render every time
+    workers: int = 2,
+    progress: bool = True,
+) -> PortraitSet:
+    """Sample and render n portraits, or read them from `cache_dir` if it has them from this renderer."""
+    arguments = {"n": n, "seed": seed, "mode": mode, "coupling": coupling, "size": size}
+    if cache_dir is None:
+        return PortraitSet(**_render(arguments, workers, progress))
+    key = hashlib.sha256(json.dumps([arguments, renderer_hash()]).encode()).hexdigest()[:12]
+    folder = Path(cache_dir) / f"portraits_{mode}_{n}x{size}_seed{seed}_{key}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for name, array in _render(arguments, workers, progress).items():
+                np.save(temporary / f"{name}.npy", array)
+            temporary.chmod(0o755)
+            if not folder.is_dir():  # another process may have been faster
+                temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return PortraitSet(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS})
+
+
+def renderer_hash() -> str:
+    """Digest of everything in hfld/portraits: another renderer makes other pictures."""
+    folder = Path(parameters.__file__).parent
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".csv", ".npz", ".json"))
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def mirror(images: Tensor, landmarks: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Flip left to right: images [N, 3, H, W] and their landmarks [N, 106, 2], which also change places."""
+    images = images.flip(-1)
+    if landmarks is None:
+        return images, None
+    flipped = landmarks[:, list(MIRROR)]
+    return images, torch.stack([1 - flipped[..., 0], flipped[..., 1]], dim=-1)
+
+
+def mirror_half(
+    images: Tensor, landmarks: Tensor | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """`mirror` for a random half of the batch."""
+    chosen = torch.rand(len(images), generator=generator).to(images.device) < 0.5
+    flipped, flipped_landmarks = mirror(images, landmarks)
+    images = torch.where(chosen[:, None, None, None], flipped, images)
+    if landmarks is None or flipped_landmarks is None:
+        return images, None
+    return images, torch.where(chosen[:, None, None], flipped_landmarks, landmarks)
+
+
+def shift(
+    images: Tensor,  # [N, 3, H, H] in [-1, 1]
+    landmarks: Tensor,  # [N, 106, 2] (x, y) / side
+    generator: torch.Generator,
+    *,
+    pixels: float = 3.0,  # largest shift, in px of the image
+    zoom: float = 0.04,  # largest relative change of scale
+) -> tuple[Tensor, Tensor]:
+    """Shift and scale each image about its centre by a random amount; the border is repeated."""
+    n, side = len(images), images.shape[-1]
+    draws = torch.rand(n, 3, generator=generator).to(images) * 2 - 1
+    offset, scale = draws[:, :2] * (pixels / side), 1 + zoom * draws[:, 2:]  # [N, 2], [N, 1]
+    theta = torch.zeros(n, 2, 3, device=images.device, dtype=images.dtype)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale[:, 0]
+    theta[:, :, 2] = -2 * offset / scale
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return moved, (landmarks - 0.5) * scale[:, None] + 0.5 + offset[:, None]
+
+
+def soften(
+    images: Tensor,  # [N, 3, H, W] in [-1, 1]
+    generator: torch.Generator,
+    *,
+    blur: float = 0.6,  # largest share of a 3x3 binomial blur mixed in
+    noise: float = 0.04,  # largest standard deviation of added noise
+) -> Tensor:
+    """Blur and noise of a random amount per image, so that a net also reads a generator's softer pictures."""
+    amounts = torch.rand(len(images), 2, generator=generator).to(images)[:, :, None, None, None]
+    line = torch.tensor([0.25, 0.5, 0.25], device=images.device, dtype=images.dtype)
+    kernel = (line[:, None] * line).expand(3, 1, 3, 3)
+    blurred = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
+    images = torch.lerp(images, blurred, blur * amounts[:, 0])
+    return images + noise * amounts[:, 1] * torch.randn(images.shape, generator=generator).to(images)
+
+
+def _render(arguments: dict, workers: int, progress: bool) -> dict[str, np.ndarray]:
+    from hfld.portraits.render import render_latents  # drawing needs OpenCV, reading a cache does not
+
+    z = parameters.sample(
+        arguments["n"], arguments["seed"], mode=arguments["mode"], coupling=arguments["coupling"]
+    )
+    images, landmarks = render_latents(z, arguments["size"], workers=workers, progress=progress)
+    return {"z": z, "images": images, "landmarks": landmarks.astype(np.float32)}

@@ -1,0 +1,233 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hfld import directions
+from hfld.config import DirectionsConfig
+from hfld.directions import (
+    DirectionMatrix,
+    Directions,
+    edit_terms,
+    originals,
+    sample_targets,
+    train_directions,
+)
+from hfld.losses import adversarial_loss
+from hfld.training import TrainingDiverged
+from tests.toy_world import ROWS, W_DIM, toy_models
+
+CONFIG = DirectionsConfig(
+    preset="custom",
+    steps=8,
+    batch=4,
+    lr=0.01,
+    schedule="cosine",
+    lambda_regression=10.0,
+    lambda_content=0.05,
+    lambda_adversarial=0.05,
+    lambda_landmark=100.0,
+    landmark_norm="l1",
+    landmark_unit="normalized",
+    sampling="delta",
+    regression="corrected",
+    adversarial="nonsaturating",
+    discriminator="trained",
+    space="w+",
+    attributes=("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive"),
+    joint=True,
+    pool=32,
+    precision="fp32",
+    validation_latents=8,
+    validate_every=4,
+    seed=1,
+)
+
+
+def fit(tmp_path, *, method="baseline", models=None, **changes):
+    return train_directions(
+        models or toy_models(), replace(CONFIG, **changes), method=method, run_dir=tmp_path, progress=False
+    )
+
+
+def test_targets_are_clamped_and_delta_leads_to_them():
+    scores = torch.rand(500, 3, generator=torch.Generator().manual_seed(0))
+    delta, target = sample_targets(scores, sampling="delta", generator=torch.Generator().manual_seed(1))
+    assert target.min() == 0
+    assert target.max() == 1
+    torch.testing.assert_close(scores + delta, target)
+    inside = (target > 0) & (target < 1)
+    assert delta[inside].min() < -0.8
+    assert delta[inside].max() > 0.8
+    assert abs(float(delta.mean())) < 0.05
+
+    delta, target = sample_targets(scores, sampling="uniform", generator=torch.Generator().manual_seed(1))
+    assert (target == target[:1]).all()
+    assert target.min() >= 0
+    assert target.max() <= 1
+    torch.testing.assert_close(scores + delta, target)
+    with pytest.raises(ValueError, match="sampling"):
+        sample_targets(scores, sampling="normal", generator=torch.Generator())
+
+
+def test_gradient_reaches_T_only():
+    models = toy_models()
+    original = originals(models, models.latents(4, seed=1, split="train"), columns=[0, 1], precision="fp32")
+    matrix = DirectionMatrix(attributes=2, rows=ROWS, w_dim=W_DIM, seed=0)
+    delta, target = sample_targets(original.scores, sampling="delta", generator=torch.Generator())
+    names = ("regression", "content", "adversarial", "landmark")
+    config = replace(CONFIG, lambda_landmark=1.0)
+    terms = edit_terms(models, matrix, original, delta, target, columns=[0, 1], config=config, terms=names)
+    assert all(term.shape == (4,) for term in terms.values())
+    for name in names:
+        (gradient,) = torch.autograd.grad(terms[name].mean(), matrix.T, retain_graph=True)
+        assert gradient.abs().sum() > 0, name
+    sum(term.mean() for term in terms.values()).backward()
+    assert matrix.T.grad is not None
+    for network in models.networks().values():
+        assert not network.training
+        assert all(p.grad is None and not p.requires_grad for p in network.parameters())
+
+
+def test_a_known_direction_is_recovered(tmp_path):
+    trained = fit(tmp_path, steps=400, lr=0.05, batch=16, pool=128, lambda_landmark=0.0)
+    moved = trained.T.mean(dim=1)  # what the mean row, all that the toy pictures show, moves by
+    expected = torch.eye(3, W_DIM)
+    cosine = torch.nn.functional.cosine_similarity(moved, expected)
+    assert (cosine > 0.95).all(), cosine
+    assert trained.validation[-1]["regression"] < 0.7 * trained.validation[0]["regression"]
+
+
+def test_the_landmark_term_keeps_landmarks_still(tmp_path):
+    changes = {"steps": 300, "lr": 0.05, "batch": 16, "attributes": ("Attractive", "5_o_Clock_Shadow")}
+    baseline = fit(tmp_path, **changes)
+    hfld = fit(tmp_path, method="hfld", **changes)
+    assert hfld.validation[-1]["drift_px"] < 0.5 * baseline.validation[-1]["drift_px"]
+    # Attribute 2 moves no landmark and stays editable.
+    assert hfld.T[0].mean(dim=0)[2] > 0.8 * baseline.T[0].mean(dim=0)[2] > 0.3
+
+
+def test_hfld_of_weight_zero_is_the_baseline(tmp_path):
+    baseline = fit(tmp_path / "a")
+    zero = fit(tmp_path / "b", method="hfld", lambda_landmark=0.0)
+    assert torch.equal(baseline.T, zero.T)
+    assert not torch.equal(baseline.T, fit(tmp_path / "c", method="hfld").T)
+
+
+def test_resumed_is_uninterrupted(tmp_path, monkeypatch):
+    whole = fit(tmp_path / "whole", method="hfld")
+    train, calls = directions.train, {}
+
+    def interrupted(**arguments):
+        step = arguments["step"]
+
+        def stop(i):
+            if i == 5:
+                raise KeyboardInterrupt
+            return step(i)
+
+        calls["stopped"] = True
+        return train(**{**arguments, "step": stop, "save_every": 2})
+
+    monkeypatch.setattr(directions, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", method="hfld")
+    monkeypatch.setattr(directions, "train", train)
+    resumed = fit(tmp_path / "parts", method="hfld")
+    assert calls
+    assert torch.equal(whole.T, resumed.T)
+    assert whole.validation == resumed.validation
+    assert whole.history == resumed.history
+
+
+def test_other_parameters_never_resume_a_run(tmp_path):
+    first = fit(tmp_path)
+    second = fit(tmp_path, lr=0.02)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not torch.equal(first.T, second.T)
+    assert torch.equal(first.T, fit(tmp_path).T)
+
+
+def test_alone_each_attribute_is_trained_with_the_others_at_rest(tmp_path):
+    alone = fit(tmp_path / "alone", joint=False)
+    assert alone.T.shape == (3, ROWS, W_DIM)
+    one = fit(tmp_path / "one", attributes=("Arched_Eyebrows",))
+    assert torch.equal(alone.T[1:2], one.T)
+    assert {row["attribute"] for row in alone.history} == set(CONFIG.attributes)
+    assert not torch.equal(alone.T, fit(tmp_path / "joint").T)
+
+
+def test_in_w_all_rows_are_one_direction(tmp_path):
+    trained = fit(tmp_path, method="baseline_w")
+    assert trained.T.shape == (3, ROWS, W_DIM)
+    assert torch.equal(trained.T, trained.T[:, :1].expand(-1, ROWS, -1))
+    wide = fit(tmp_path, method="baseline").T
+    assert not torch.equal(wide, wide[:, :1].expand(-1, ROWS, -1))
+
+
+def test_fresh_latents_at_every_step(tmp_path):
+    fresh = fit(tmp_path, pool=0)
+    assert torch.isfinite(fresh.T).all()
+    assert not torch.equal(fresh.T, fit(tmp_path).T)
+
+
+def test_terms_are_logged_under_the_names_of_their_weights(tmp_path):
+    trained = fit(tmp_path, method="hfld")
+    assert {"step", "total", "regression", "content", "adversarial", "landmark"} == trained.history[-1].keys()
+    assert [row["step"] for row in trained.validation] == [4, 8]
+    row = trained.validation[-1]
+    terms = ("regression", "content", "adversarial", "landmark")
+    assert row["total"] == pytest.approx(sum(row[name] for name in terms))
+    # The landmark term is 100 times the drift of [0, 1]; the log's drift is in pixels of 256.
+    assert row["landmark"] == pytest.approx(100 * row["drift_px"] / 256, rel=1e-4)
+
+
+def test_nan_stops_the_training(tmp_path):
+    models = toy_models()
+    models.regressor.matrix.data.fill_(float("nan"))
+    with pytest.raises(TrainingDiverged, match="regression"):
+        fit(tmp_path, models=models)
+
+
+def test_a_term_needs_its_network(tmp_path):
+    with pytest.raises(ValueError, match="landmark"):
+        fit(tmp_path, method="hfld", models=toy_models(landmarks=False))
+    fit(tmp_path, models=toy_models(landmarks=False))
+
+
+def test_official_preset_reads_the_reference():
+    config = replace(CONFIG, preset="official").for_method("hfld")
+    assert (config.steps, config.batch, config.lr) == (50_000, 4, 1e-4)
+    assert (config.sampling, config.discriminator, config.pool) == ("uniform", "random", 0)
+    assert config.lambda_landmark == CONFIG.lambda_landmark
+    assert config.landmark_norm == CONFIG.landmark_norm
+
+
+def test_a_random_discriminator_is_another_one(tmp_path):
+    models = toy_models()
+    fresh = directions._with_random_weights(models.discriminator, seed=1)
+    images = models.images(models.ws(models.latents(4, seed=0, split="test")))
+    before, after = models.discriminator(images), fresh(images)
+    assert not torch.allclose(adversarial_loss(before), adversarial_loss(after))
+    assert not torch.equal(fit(tmp_path / "a").T, fit(tmp_path / "b", discriminator="random").T)
+
+
+def test_saved_and_loaded(tmp_path):
+    trained = fit(tmp_path / "run", method="hfld")
+    trained.save(tmp_path / "directions_hfld.safetensors")
+    loaded = Directions.load(tmp_path / "directions_hfld.safetensors")
+    assert torch.equal(loaded.T, trained.T)
+    assert loaded.attributes == CONFIG.attributes
+    assert loaded.method == "hfld"
+    assert loaded.metadata["config"]["lambda_landmark"] == 100.0
+    with pytest.raises(FileNotFoundError, match="dvc repro"):
+        Directions.load(tmp_path / "directions_none.safetensors")
+
+
+def test_splits_are_disjoint_streams():
+    models = toy_models()
+    streams = [models.latents(8, seed=s, split=k) for s in (0, 1) for k in ("train", "validation", "test")]
+    assert len({tuple(z.flatten().tolist()) for z in streams}) == 6
+    assert torch.equal(models.latents(4, seed=1, split="test"), models.latents(4, seed=1, split="test"))
+    with pytest.raises(ValueError, match="split"):
+        models.latents(4, seed=1, split="tune")

@@ -1,0 +1,71 @@
+"""A world small enough to be known exactly: pixels are linear in w, and so are the attributes' logits."""
+
+import torch
+from torch import Tensor, nn
+
+from hfld.models import Models
+
+SIDE, W_DIM, ROWS = 8, 12, 4
+
+
+class ToyGenerator(nn.Module):
+    """Image = a fixed linear map of the mean row of ws."""
+
+    z_dim, w_dim, num_ws = W_DIM, W_DIM, ROWS
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        q, _ = torch.linalg.qr(torch.randn(3 * SIDE * SIDE, W_DIM, generator=generator))
+        self.pixels = nn.Parameter(q)  # [3 S S, w_dim], orthonormal columns
+
+    def mapping(self, z: Tensor) -> Tensor:
+        return z
+
+    def repeat(self, w: Tensor) -> Tensor:
+        return w[:, None].expand(-1, ROWS, -1)
+
+    def synthesis(self, ws: Tensor, noise: str = "fixed") -> Tensor:
+        return (ws.mean(dim=1) @ self.pixels.T).reshape(-1, 3, SIDE, SIDE)
+
+
+class ToyReadout(nn.Module):
+    """Reads linear functions of w back from the pixels."""
+
+    def __init__(self, pixels: Tensor, readout: Tensor, *, sigmoid: bool) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(readout @ pixels.T)  # [outputs, 3 S S]
+        self.sigmoid = sigmoid
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.flatten(1) @ self.matrix.T
+        return x.sigmoid() if self.sigmoid else x
+
+
+class ToyFeatures(nn.Module):
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [images, images[:, :, ::2, ::2]]
+
+
+def directions_of_attributes() -> Tensor:
+    """[40, w_dim]: the logit of attribute k is 1.5 times coordinate k of w for the first ten, else 0."""
+    readout = torch.zeros(40, W_DIM)
+    readout[:10, :10] = 1.5 * torch.eye(10)
+    return readout
+
+
+def toy_models(*, landmarks: bool = True) -> Models:
+    """Attribute k follows coordinate k of w, the landmarks coordinates 0 and 11, realness coordinate 10."""
+    generator = ToyGenerator()
+    pixels = generator.pixels.detach()
+    moves = torch.zeros(212, W_DIM)
+    moves[:, 0] = moves[:, 11] = 0.01
+    realness = torch.zeros(1, W_DIM)
+    realness[0, 10] = 0.1
+    return Models(
+        generator=generator,
+        regressor=ToyReadout(pixels, directions_of_attributes(), sigmoid=True),
+        discriminator=ToyReadout(pixels, realness, sigmoid=False),
+        perceptual=ToyFeatures(),
+        landmarks=ToyReadout(pixels, moves, sigmoid=False) if landmarks else None,
+    )

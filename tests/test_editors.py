@@ -1,0 +1,142 @@
+import pytest
+import torch
+
+from hfld.directions import Directions
+from hfld.editors import (
+    EDITORS,
+    Bank,
+    LinearEditor,
+    NoEdit,
+    RandomEditor,
+    directions_file,
+    make_editor,
+    reach,
+)
+from tests.toy_world import ROWS, W_DIM, toy_models
+
+NAMES = ("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive")  # coordinates 0, 1, 2 of w
+CONTEXTS = ("baseline", "hfld", "baseline_w", "hfld_w")
+
+
+@pytest.fixture
+def models():
+    return toy_models()
+
+
+@pytest.fixture
+def ws(models):
+    return models.ws(models.latents(16, seed=5, split="test"))
+
+
+def true_directions():
+    return torch.eye(3, W_DIM)[:, None].expand(-1, ROWS, -1).contiguous()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    for i, method in enumerate(CONTEXTS):
+        T = torch.randn(3, ROWS, W_DIM, generator=torch.Generator().manual_seed(i))
+        Directions(T, NAMES, method).save(directions_file(tmp_path, method))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", list(EDITORS))
+def test_every_editor_keeps_the_protocol(name, weights, models, ws):
+    editor = make_editor(name, weights=weights, seed=1).fit(Bank(ws=ws, scores=models.score(ws)))
+    before = ws.clone()
+    assert torch.equal(editor.edit(ws, "Attractive", 0.0), ws)
+    assert torch.equal(editor.edit(ws, "Attractive", torch.zeros(16)), ws)
+    edited = editor.edit(ws, "Attractive", 1.5)
+    assert edited.shape == ws.shape
+    assert torch.equal(ws, before)
+    assert torch.equal(edited, ws) == (name == "none")
+    each = editor.edit(ws, "Attractive", torch.linspace(-1, 1.5, 16))
+    torch.testing.assert_close(each[-1], edited[-1])
+
+
+def test_linear_edit_is_the_einsum_of_the_paper(ws):
+    T = torch.randn(3, ROWS, W_DIM, generator=torch.Generator().manual_seed(0))
+    strength = torch.linspace(-2, 2, 16)
+    delta = torch.zeros(16, 3)
+    delta[:, 1] = strength
+    expected = ws + torch.einsum("na,ald->nld", delta, T)
+    torch.testing.assert_close(LinearEditor(T, NAMES).edit(ws, "Arched_Eyebrows", strength), expected)
+
+
+def test_random_directions_are_of_w_seeded_and_as_long_as_the_reference():
+    T = torch.randn(3, ROWS, W_DIM, generator=torch.Generator().manual_seed(0))
+    a, b, c = (RandomEditor(T, NAMES, seed=seed).T for seed in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert torch.equal(a, a[:, :1].expand_as(a))
+    torch.testing.assert_close(a.norm(dim=(1, 2)), T.norm(dim=(1, 2)))
+    assert not torch.allclose(a[0] / a[0].norm(), a[1] / a[1].norm())
+
+
+def test_native_strength_is_the_missing_score(models, ws):
+    editor = LinearEditor(true_directions(), NAMES)
+    reached = reach(editor, ws, "Attractive", 1.0, models.score)
+    torch.testing.assert_close(reached.strength, 1 - models.score(ws)[:, 2])
+    assert not reached.failed.any()
+    doubled = reach(editor, ws, "Attractive", 1.0, models.score, mode="matched", factor=2.0)
+    torch.testing.assert_close(doubled.strength, 2 * reached.strength)
+    # The score the image has already asks for no edit, and gets exactly none.
+    same = reach(editor, ws, "Attractive", models.score(ws)[:, 2], models.score)
+    assert torch.equal(editor.edit(ws, "Attractive", same.strength), ws)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("target", [0.1, 0.5, 0.9])
+def test_search_reaches_the_target_whatever_the_sign_of_the_direction(models, ws, target, sign):
+    editor = LinearEditor(sign * true_directions(), NAMES)
+    reached = reach(editor, ws, "Arched_Eyebrows", target, models.score, mode="search")
+    scores = models.score(editor.edit(ws, "Arched_Eyebrows", reached.strength))[:, 1]
+    assert not reached.failed.any()
+    assert (scores - target).abs().max() <= 0.02
+    # A score is 1.5 times the coordinate behind a sigmoid, so the exact strength is known.
+    exact = sign * (torch.logit(torch.tensor(target)) / 1.5 - ws[:, 0, 1])
+    assert (reached.strength - exact).abs().max() < 0.2
+
+
+def test_search_records_what_it_cannot_reach(models, ws):
+    still = reach(NoEdit(), ws, "Attractive", 0.9, models.score, mode="search")
+    missed = (models.score(ws)[:, 2] - 0.9).abs() > 0.02
+    assert torch.equal(still.failed, missed)
+    assert missed.any()
+    assert torch.equal(still.strength, torch.zeros(16))
+    editor = LinearEditor(true_directions(), NAMES)
+    short = reach(editor, ws, "Attractive", 0.99, models.score, mode="search", cap=0.1)
+    assert short.failed.any()
+    assert short.strength.abs().max() <= 0.1
+    assert (short.strength[short.failed] == 0.1).all()  # the nearest that it got
+
+
+def test_search_keeps_what_is_already_there(models, ws):
+    now = models.score(ws)[:, 2]
+    reached = reach(
+        LinearEditor(true_directions(), NAMES), ws, "Attractive", now, models.score, mode="search"
+    )
+    assert torch.equal(reached.strength, torch.zeros(16))
+
+
+def test_wrong_input_is_named(models, ws, weights):
+    editor = LinearEditor(true_directions(), NAMES)
+    with pytest.raises(ValueError, match="Attractive"):
+        editor.edit(ws, "Atractive", 1.0)
+    with pytest.raises(ValueError, match="Smiling"):
+        reach(editor, ws, "Smilling", 1.0, models.score)
+    with pytest.raises(ValueError, match="ws must be"):
+        editor.edit(ws[:, :2], "Attractive", 1.0)
+    with pytest.raises(ValueError, match="strength must be"):
+        editor.edit(ws, "Attractive", torch.zeros(3))
+    with pytest.raises(ValueError, match="T must be"):
+        LinearEditor(true_directions(), NAMES[:2])
+    with pytest.raises(ValueError, match="target"):
+        reach(editor, ws, "Attractive", 1.5, models.score)
+    with pytest.raises(ValueError, match="mode"):
+        reach(editor, ws, "Attractive", 1.0, models.score, mode="exact")
+    with pytest.raises(ValueError, match="'hfld'"):
+        make_editor("hfdl", weights=weights)
+    directions_file(weights, "hfld").unlink()
+    with pytest.raises(FileNotFoundError, match="dvc repro"):
+        make_editor("hfld", weights=weights)

@@ -28,8 +28,7 @@ class Rule(NamedTuple):
 
 ENTAILMENT = (
     Rule("excludes", BEARD_KINDS, ("No_Beard",), "each of them is a beard"),
-    Rule("excludes", ("Bald",), ("Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Straight_Hair", "Wavy_Hair"),
-         "a bald head has no hair to fringe, colour or curl"),
+    Rule("excludes", ("Bald",), ("Bangs", "Straight_Hair", "Wavy_Hair"), "a bald head has no hair to fringe or curl"),
     Rule("rivals", HAIR_COLOURS, HAIR_COLOURS, "hair has one colour: the largest score above its threshold"),
     Rule("rivals", ("Straight_Hair", "Wavy_Hair"), ("Straight_Hair", "Wavy_Hair"), "hair has one texture"),
     Rule("rivals", ("Bangs", "Receding_Hairline"), ("Bangs", "Receding_Hairline"),
@@ -50,8 +49,8 @@ replaces  intervening only: lowering a cause raises the effect so that the full 
 hides     visible(effect) = False where strength(cause) > .5: the label keeps its value but cannot be read from
           pixels, and is not scored. Interventions do not remove the cover.
 
-CelebA's 5_o_Clock_Shadow goes with No_Beard in 28 % of its cases (stubble), so it entails nothing. Gray_Hair and
-Receding_Hairline go with Bald in 25 % and 33 % of its cases: those labels keep their value and are hidden.
+CelebA's 5_o_Clock_Shadow goes with No_Beard in 28 % of its cases (stubble), so it entails nothing. Hair colours and
+Receding_Hairline keep their value under Bald (brows, beard and the rim keep the colour) and are hidden.
 """
 
 

@@ -83,8 +83,8 @@ def paint_hair(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
         for side, edge in ((-1, hair.left), (1, hair.right)):
             temple = hair.inner[8 if side < 0 else -9]
             start, end = edge[:1] + np.array([[0, -4.0]]), edge
-            jaw = head.contour[[2, 5, 8]] if side < 0 else head.contour[[30, 27, 24]]
-            cheek = jaw + np.array([[side * -1.2, 0], [side * 0.0, 0], [side * 2.2, 0]])
+            jaw = np.stack([hair.inner[1 if side < 0 else -2], *head.contour[[5, 8] if side < 0 else [27, 24]]])
+            cheek = jaw + np.array([[side * -0.6, 1.0], [side * 0.0, 0], [side * 2.2, 0]])
             stop = edge[-1] * (0.5 + 0.5 * reach) + np.array([cheek[-1, 0], edge[-1, 1]]) * (0.5 - 0.5 * reach)
             last = np.array([0.3 * stop[0] + 0.7 * (cheek[-1, 0] + side * 1.5), hair.bottom])
             inside = curve(np.stack([temple + np.array([0, -3.0]), *cheek, last]))

@@ -1,5 +1,6 @@
 """Images as tensors, portrait sets with exact labels, and the augmentations that training nets share."""
 
+import ast
 import hashlib
 import json
 import shutil
@@ -38,7 +39,7 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PortraitSet:
-    """N rendered portraits. Labels are decoded from the latents, so they cannot disagree with the renderer."""
+    """N rendered portraits. Labels are decoded from the latents, so they agree with the pictures."""
 
     z: np.ndarray  # [N, z_dim] float32
     images: np.ndarray  # [N, H, W, 3] uint8
@@ -92,13 +93,29 @@ def portraits(
 
 
 def renderer_hash() -> str:
-    """Digest of everything in hfld/portraits: another renderer makes other pictures."""
+    """Digest of what hfld/portraits does: its code without comments and docstrings, and its tables."""
     folder = Path(parameters.__file__).parent
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".csv", ".npz", ".json"))
     digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode() + path.read_bytes())
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".py":
+            digest.update(f"{path.relative_to(folder)} {_code(path.read_text())}".encode())
+        elif path.suffix in (".csv", ".npz", ".json"):
+            digest.update(f"{path.relative_to(folder)} ".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def _code(source: str) -> str:
+    """The syntax tree without docstrings and positions."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [
+                line
+                for line in body
+                if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
+            ]
+    return ast.dump(tree)
 
 
 def mirror(images: Tensor, landmarks: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

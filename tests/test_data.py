@@ -76,6 +76,12 @@ def test_another_renderer_draws_again(drawn, tmp_path, monkeypatch):
     assert drawn == [2, 2]
 
 
+def test_renderer_hash_ignores_comments_only():
+    source = 'X = 1\n\n\ndef f(x):\n    """Adds."""\n    return x + 1  # one more\n'
+    assert data._code(source) == data._code('X = 1\ndef f(x):\n    """Adds one."""\n\n    return x + 1\n')
+    assert data._code(source) != data._code(source.replace("x + 1", "x + 2"))
+
+
 def test_interrupted_rendering_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt

@@ -1,0 +1,187 @@
+"""The arithmetic StyleGAN2 shares: resampling filters, equalized layers, modulated convolution.
+
+Sources: Karras et al., StyleGAN2 (arXiv:1912.04958), appendix B; Progressive GAN (arXiv:1710.10196), section
+4.1, for the equalized learning rate.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2  # of the leaky ReLU
+GAIN = math.sqrt(2.0)  # keeps the variance behind the leaky ReLU
+FILTER = (1.0, 3.0, 3.0, 1.0)  # the binomial low-pass of every up- and downsampling
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The type in which convolutions run: autocast's where it is on, else that of `x`."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def setup_filter(taps: tuple[float, ...] = FILTER, gain: float = 1.0) -> Tensor:
+    """Outer product of the 1-D taps, summing to `gain`.  -> [K, K]"""
+    line = torch.tensor(taps)
+    kernel = line[:, None] * line[None, :]
+    return kernel * (gain / kernel.sum())
+
+
+def upfirdn2d(
+    x: Tensor,  # [N, C, H, W]
+    kernel: Tensor,  # [K, K]; symmetric filters only, so correlation equals convolution
+    *,
+    up: int = 1,  # zeros inserted: each pixel is followed by up - 1 of them
+    down: int = 1,  # keep every down-th output
+    pad: tuple[int, int] = (0, 0),  # zeros before and behind, in both directions, after upsampling
+) -> Tensor:
+    """Upsample with zeros, pad, filter, downsample.  -> [N, C, (H up + pad - K) // down + 1, ...]"""
+    channels, taps = x.shape[1], kernel.shape[0]
+    kernel = kernel.to(x.dtype).expand(channels, 1, taps, taps)
+    if up == 1:
+        if pad[0] != pad[1]:
+            x, pad = F.pad(x, (pad[0], pad[1], pad[0], pad[1])), (0, 0)
+        return F.conv2d(x, kernel, stride=down, padding=pad[0], groups=channels)
+    # A transposed convolution is zero insertion with a full filter; cut or pad it to the window asked for.
+    y = F.conv_transpose2d(x, kernel, stride=up, groups=channels)
+    before, behind = pad[0] - (taps - 1), pad[1] - (taps - 1) + (up - 1)
+    return F.pad(y, (before, behind, before, behind))[..., ::down, ::down]
+
+
+def upsample_rgb(x: Tensor) -> Tensor:
+    """Twice the size with FILTER, gain 4: upfirdn2d(x, setup_filter(gain=4), up=2, pad=(2, 1)).
+
+    Written as its two phases (.25, .75) and (.75, .25) along each axis: three-channel depthwise convolutions
+    are slow.
+    [N, 3, H, W] -> [N, 3, 2H, 2W]
+    """
+    for dim in (2, 3):
+        size = x.shape[dim]
+        border = torch.zeros_like(x.narrow(dim, 0, 1))
+        before = torch.cat((border, x.narrow(dim, 0, size - 1)), dim=dim)
+        behind = torch.cat((x.narrow(dim, 1, size - 1), border), dim=dim)
+        phases = torch.stack((torch.lerp(x, before, 0.25), torch.lerp(x, behind, 0.25)), dim=dim + 1)
+        x = phases.flatten(dim, dim + 1)
+    return x
+
+
+def lrelu(x: Tensor) -> Tensor:
+    """Leaky ReLU, times sqrt(2)."""
+    return F.leaky_relu(x, SLOPE) * GAIN
+
+
+def modulated_conv2d(
+    x: Tensor,  # [N, C, H, W]
+    weight: Tensor,  # [O, C, K, K], already scaled
+    style: Tensor,  # [N, C], float32
+    *,
+    demodulate: bool = True,
+    up_filter: Tensor
+    | None = None,  # [4, 4], gain 4: transposed convolution to twice the size, then this blur
+    eps: float = 1.0e-8,
+) -> tuple[Tensor, Tensor | None]:
+    """Convolution whose weight is scaled by each sample's style along its input channels.
+
+    Scaling inputs and outputs instead of weights (StyleGAN2, section 2.2) keeps one shared, dense convolution
+    for the batch.  Returns the convolved activations [N, O, H', W'] and the factor [N, O, 1, 1] (float32) that
+    still has to be multiplied on, so that the caller can fuse it with its bias; None without demodulation.
+    """
+    assert (*style.shape, style.shape[1]) == (*x.shape[:2], weight.shape[1]), (
+        x.shape,
+        weight.shape,
+        style.shape,
+    )
+    x = x * style[:, :, None, None].to(x.dtype)
+    kernel = weight.to(x.dtype)
+    if up_filter is None:
+        x = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
+    else:
+        x = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)  # [N, O, 2H + 1, 2W + 1]
+        x = upfirdn2d(x, up_filter, pad=(1, 1))
+    if not demodulate:
+        return x, None
+    with torch.autocast(x.device.type, enabled=False):
+        energy = weight.float().square().sum(dim=(2, 3))  # [O, C]
+        factor = torch.rsqrt(style.square() @ energy.T + eps)
+    return x, factor[:, :, None, None]
+
+
+class EqualizedLinear(nn.Module):
+    """y = act(x W' + b') with W' = W lr_multiplier / sqrt(in): unit-variance parameters, scaled when used.
+
+    Always in float32.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        bias: float = 0.0,  # its initial value
+        lr_multiplier: float = 1.0,
+        activate: bool = False,  # leaky ReLU times sqrt(2)
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / lr_multiplier))
+        self.scale = lr_multiplier / math.sqrt(inputs)
+        self.lr_multiplier = lr_multiplier
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, inputs] -> [N, outputs]
+        with torch.autocast(x.device.type, enabled=False):
+            y = F.linear(x.to(self.weight.dtype), self.weight * self.scale, self.bias * self.lr_multiplier)
+            return lrelu(y) if self.activate else y
+
+
+class EqualizedConv(nn.Module):
+    """Convolution with equalized learning rate; `down` blurs with FILTER first and then strides by two."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        down: bool = False,
+        bias: bool = True,
+        activate: bool = True,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.scale = 1 / math.sqrt(inputs * kernel**2)
+        self.activate = activate
+        self.down = down
+        if down:
+            self.register_buffer("filter", setup_filter(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, inputs, H, W] -> [N, outputs, H or H/2, ...]
+        kernel = (self.weight * self.scale).to(x.dtype)
+        size = kernel.shape[-1]
+        if not self.down:
+            x = F.conv2d(x, kernel, padding=size // 2)
+        elif size == 1:  # striding commutes with a 1x1 convolution
+            x = F.conv2d(upfirdn2d(x, self.filter, down=2, pad=(1, 1)), kernel)
+        else:
+            x = F.conv2d(upfirdn2d(x, self.filter, pad=(2, 2)), kernel, stride=2)
+        if self.bias is not None:
+            x = x + self.bias.to(x.dtype)[:, None, None]
+        return lrelu(x) if self.activate else x
+
+
+def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1.0e-8) -> Tensor:
+    """Append one channel: the standard deviation over groups of samples, averaged over channels and pixels.
+
+    Sample i belongs to group i mod (N / group).  A batch that `group` does not divide uses the largest divisor
+    below it.
+    [N, C, H, W] -> [N, C + 1, H, W]
+    """
+    count, _, height, width = x.shape
+    group = next(size for size in range(min(group, count), 0, -1) if count % size == 0)
+    deviation = (
+        x.float().reshape(group, count // group, *x.shape[1:]).var(dim=0, correction=0).add(eps).sqrt()
+    )
+    level = deviation.mean(dim=(1, 2, 3)).repeat(group)  # [N]
+    return torch.cat((x, level.to(x.dtype)[:, None, None, None].expand(-1, 1, height, width)), dim=1)

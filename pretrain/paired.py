@@ -1,0 +1,118 @@
+"""Parts of the generator's training: pairs of latent and portrait, reconstruction losses, sample grids."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hfld.training import batch_indices
+
+
+class Portraits:
+    """Pairs (z, image), memory-mapped; `batch` returns float tensors at the resolution asked for."""
+
+    def __init__(self, folder: Path, validation: int) -> None:
+        self.z = np.load(folder / "z.npy", mmap_mode="r")
+        self.images = np.load(folder / "images.npy", mmap_mode="r")
+        self.landmarks, self.sampling = (
+            np.load(folder / name) if (folder / name).is_file() else None
+            for name in ("landmarks.npy", "sampling.npy")
+        )
+        if len(self.z) != len(self.images):
+            raise ValueError(f"{folder}: {len(self.z)} latents beside {len(self.images)} images")
+        self.count = len(self.z) - validation
+        self.validation = np.arange(self.count, len(self.z))
+
+    def indices(self, step: int, batch: int, seed: int) -> np.ndarray:
+        """What step `step` sees: a function of step and seed alone."""
+        if self.sampling is None:
+            return batch_indices(step, count=self.count, batch=batch, seed=seed).numpy()
+        p = self.sampling[: self.count].astype(np.float64)
+        return np.random.default_rng((seed, step)).choice(self.count, size=batch, p=p / p.sum())
+
+    def batch(self, index: np.ndarray, size: int, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
+        """z [B, z_dim], images [B, 3, size, size] in [-1, 1] by area averaging, landmarks [B, 106, 2] or None"""
+        z = torch.from_numpy(np.ascontiguousarray(self.z[index])).to(device)
+        image = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(device)
+        image = image.permute(0, 3, 1, 2).float() / 127.5 - 1
+        if image.shape[-1] != size:
+            image = F.avg_pool2d(image, image.shape[-1] // size)
+        points = None
+        if self.landmarks is not None:
+            points = torch.from_numpy(self.landmarks[index]).float().to(device)
+        return z, image.contiguous(), points
+
+
+def landmark_map(points: Tensor, size: int) -> Tensor:
+    """How densely landmarks lie around each pixel, in [0, 1].  [B, 106, 2] -> [B, 1, size, size]"""
+    grid = min(size, 32)
+    cells = (points * grid).long().clamp(0, grid - 1)
+    flat = torch.zeros(points.shape[0], grid * grid, device=points.device)
+    flat.scatter_add_(1, cells[..., 1] * grid + cells[..., 0], torch.ones_like(points[..., 0]))
+    density = F.avg_pool2d(flat.view(-1, 1, grid, grid), 3, stride=1, padding=1) * 9 / 4
+    return F.interpolate(density.clamp(max=1.0), size=(size, size), mode="bilinear")
+
+
+def reconstruction_loss(image: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+    """pixel: Charbonnier distance.  detail: its Laplacian bands and gradients, where eyes and mouths live.
+
+    [B, 3, S, S] twice, pixel weights [B, 1, S, S] -> scalars
+    """
+    difference = image - target
+
+    def distance(x: Tensor, eps: float) -> Tensor:
+        d = torch.sqrt(x.square() + eps**2) - eps
+        if weight is not None:
+            d = d * (
+                weight if d.shape[-1] == weight.shape[-1] else F.adaptive_avg_pool2d(weight, d.shape[-2:])
+            )
+        return d.mean()
+
+    terms = {"pixel": distance(difference, 0.05)}
+    detail, level = torch.zeros((), device=image.device), difference
+    while level.shape[-1] > 8:
+        low = F.avg_pool2d(level, 2)
+        detail = detail + distance(level - F.interpolate(low, scale_factor=2), 0.02)
+        level = low
+    dx, dy = difference.diff(dim=3), difference.diff(dim=2)
+    edge = torch.sqrt(dx[..., 1:, :].square() + dy[..., :, 1:].square() + 4.0e-4) - 0.02
+    if weight is not None:
+        edge = edge * weight[..., 1:, 1:]
+    terms["detail"] = detail + edge.mean()
+    return terms
+
+
+def perceptual_loss(features: nn.Module, image: Tensor, target: Tensor) -> Tensor:
+    """Mean L1 between the frozen network's first four feature maps, each by its own mean magnitude."""
+    with torch.no_grad():
+        expected = features(target)
+    pairs = zip(features(image), expected, strict=True)
+    return torch.stack(
+        [(a.float() - b.float()).abs().mean() / b.float().abs().mean().clamp(min=1e-3) for a, b in pairs]
+    ).sum()
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """uint8 [H, W, 3]"""
+    rows = np.concatenate(
+        [np.zeros((image.shape[0], 1), np.uint8), image.reshape(image.shape[0], -1)], axis=1
+    )
+    header = struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b"")):
+        data += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    path.write_bytes(data)
+
+
+def sample_grid(rendered: Tensor, generated: Tensor, columns: int = 12) -> np.ndarray:
+    """Rows of renders, each above G's pictures of the same latents."""
+    rows = []
+    for begin in range(0, len(rendered) - columns + 1, columns):
+        for images in (rendered, generated):
+            pixels = ((images[begin : begin + columns] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            rows.append(pixels.permute(2, 0, 3, 1).reshape(pixels.shape[2], -1, 3))
+    return torch.cat(rows).cpu().numpy()

@@ -1,14 +1,14 @@
-"""Train the generator of the portraits world: paired, G(z) against the render of z, then with a discriminator.
+"""Train the portraits generator: paired, G(z) against the render of z, then with a discriminator as well.
 
     python pretrain/generator.py --data runs/pretrain/portraits64 --run runs/pretrain/generator --minutes 60
     python pretrain/generator.py --data ... --run runs/pretrain/adversarial --phase adversarial \\
         --start runs/pretrain/generator/checkpoint.pt --minutes 30
 
-The data folder holds z.npy (float32 [N, z_dim]) and images.npy (uint8 [N, S, S, 3]); landmarks.npy ([N, 106, 2],
-by side) weights the loss around landmarks, sampling.npy ([N]) draws rare portraits more often.  Options come from
-the section `generator` of pretrain/params.yaml and from the command line, which wins.  Progress is measured in
-training time, so that the learning rate has reached zero when the budget ends, however busy the machine was; an
-interrupted run continues.
+The data folder holds z.npy (float32 [N, z_dim]) and images.npy (uint8 [N, S, S, 3]); landmarks.npy
+([N, 106, 2], by side) weights the loss around landmarks, sampling.npy ([N]) draws rare portraits more often.
+Options come from the section `generator` of pretrain/params.yaml and from the command line, which wins.
+Progress is measured in training time, so that the learning rate has reached zero when the budget ends, however
+busy the machine was; an interrupted run continues.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def stage_size(progress: float, stages: dict[int, float]) -> tuple[int, float]:
 
 def learning_rate(progress: float, step_of_stage: int, config: dict) -> float:
     """Factor on lr: linear warm-up in each stage; a cosine to zero over most of the last stage."""
-    size, _ = stage_size(progress, config["stages"])
+    size, part = stage_size(progress, config["stages"])
     factor = min(1.0, (step_of_stage + 1) / config["warmup"])
     if size == list(config["stages"])[-1]:
         factor *= 0.5 * (1 + math.cos(math.pi * max(0.0, part - 0.2) / 0.8))

@@ -35,7 +35,7 @@ class Portraits:
         return np.random.default_rng((seed, step)).choice(self.count, size=batch, p=p / p.sum())
 
     def batch(self, index: np.ndarray, size: int, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """z [B, z_dim], images [B, 3, size, size] in [-1, 1] by area averaging, landmarks [B, 106, 2] or None"""
+        """z [B, z_dim], images [B, 3, size, size] in [-1, 1] area averaged, landmarks [B, 106, 2] or None"""
         z = torch.from_numpy(np.ascontiguousarray(self.z[index])).to(device)
         image = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(device)
         image = image.permute(0, 3, 1, 2).float() / 127.5 - 1

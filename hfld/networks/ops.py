@@ -84,8 +84,8 @@ def modulated_conv2d(
     """Convolution whose weight is scaled by each sample's style along its input channels.
 
     Scaling inputs and outputs instead of weights (StyleGAN2, section 2.2) keeps one shared, dense convolution
-    for the batch.  Returns the convolved activations [N, O, H', W'] and the factor [N, O, 1, 1] (float32) that
-    still has to be multiplied on, so that the caller can fuse it with its bias; None without demodulation.
+    for the batch.  Returns the convolved activations [N, O, H', W'] and the factor [N, O, 1, 1] (float32)
+    that still has to be multiplied on, so that the caller can fuse it with its bias; None without demodulation.
     """
     assert (*style.shape, style.shape[1]) == (*x.shape[:2], weight.shape[1]), (
         x.shape,
@@ -174,8 +174,8 @@ class EqualizedConv(nn.Module):
 def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1.0e-8) -> Tensor:
     """Append one channel: the standard deviation over groups of samples, averaged over channels and pixels.
 
-    Sample i belongs to group i mod (N / group).  A batch that `group` does not divide uses the largest divisor
-    below it.
+    Sample i belongs to group i mod (N / group).  A batch that `group` does not divide uses the
+    largest divisor below it.
     [N, C, H, W] -> [N, C + 1, H, W]
     """
     count, _, height, width = x.shape

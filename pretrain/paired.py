@@ -18,10 +18,8 @@ class Portraits:
     def __init__(self, folder: Path, validation: int) -> None:
         self.z = np.load(folder / "z.npy", mmap_mode="r")
         self.images = np.load(folder / "images.npy", mmap_mode="r")
-        self.landmarks, self.sampling = (
-            np.load(folder / name) if (folder / name).is_file() else None
-            for name in ("landmarks.npy", "sampling.npy")
-        )
+        sampling = folder / "sampling.npy"
+        self.sampling = np.load(sampling) if sampling.is_file() else None
         if len(self.z) != len(self.images):
             raise ValueError(f"{folder}: {len(self.z)} latents beside {len(self.images)} images")
         self.count = len(self.z) - validation
@@ -41,20 +39,17 @@ class Portraits:
         image = image.permute(0, 3, 1, 2).float() / 127.5 - 1
         if image.shape[-1] != size:
             image = F.avg_pool2d(image, image.shape[-1] // size)
-        points = None
-        if self.landmarks is not None:
-            points = torch.from_numpy(self.landmarks[index]).float().to(device)
-        return z, image.contiguous(), points
+        return z, image.contiguous()
 
 
-def landmark_map(points: Tensor, size: int) -> Tensor:
-    """How densely landmarks lie around each pixel, in [0, 1].  [B, 106, 2] -> [B, 1, size, size]"""
-    grid = min(size, 32)
-    cells = (points * grid).long().clamp(0, grid - 1)
-    flat = torch.zeros(points.shape[0], grid * grid, device=points.device)
-    flat.scatter_add_(1, cells[..., 1] * grid + cells[..., 0], torch.ones_like(points[..., 0]))
-    density = F.avg_pool2d(flat.view(-1, 1, grid, grid), 3, stride=1, padding=1) * 9 / 4
-    return F.interpolate(density.clamp(max=1.0), size=(size, size), mode="bilinear")
+def contrast_map(image: Tensor) -> Tensor:
+    """How much happens around each pixel, in [0, 1]: eyes, lips, frames and beads weigh more than walls and cheeks.
+
+    Taken from the picture alone, so that no landmark enters the generator.  [B, 3, S, S] -> [B, 1, S, S]
+    """
+    smooth = F.avg_pool2d(image, 3, stride=1, padding=1)
+    busy = F.avg_pool2d((image - smooth).abs().mean(dim=1, keepdim=True), 5, stride=1, padding=2)
+    return (busy / busy.mean(dim=(1, 2, 3), keepdim=True) / 4).clamp(max=1.0)
 
 
 def reconstruction_loss(image: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:

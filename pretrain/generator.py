@@ -4,8 +4,8 @@
     python pretrain/generator.py --data ... --run runs/pretrain/adversarial --phase adversarial \\
         --start runs/pretrain/generator/checkpoint.pt --minutes 30
 
-The data folder holds z.npy (float32 [N, z_dim]) and images.npy (uint8 [N, S, S, 3]); landmarks.npy
-([N, 106, 2], by side) weights the loss around landmarks, sampling.npy ([N]) draws rare portraits more often.
+The data folder holds z.npy (float32 [N, z_dim]) and images.npy (uint8 [N, S, S, 3]); sampling.npy
+([N]) draws rare portraits more often.
 Options come from the section `generator` of pretrain/params.yaml and from the command line, which wins.
 Progress is measured in training time, so that the learning rate has reached zero when the budget ends, however
 busy the machine was; an interrupted run continues.
@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from paired import (  # noqa: E402
     Portraits,
-    landmark_map,
+    contrast_map,
     perceptual_loss,
     reconstruction_loss,
     sample_grid,
@@ -58,7 +58,7 @@ DEFAULTS = {
     "pixel": 1.0,  # weights of the loss terms
     "detail": 1.0,
     "perceptual": 0.0,
-    "landmark_weight": 2.0,  # extra weight of a pixel at a landmark
+    "contrast_weight": 3.0,  # extra weight of a pixel where much happens
     "adversarial": 0.01,
     "r1": 1.0,
     "validation": 512,  # the last ones of the data
@@ -186,7 +186,7 @@ def validate(
     sums, seen, shown = {"l1": 0.0, "detail": 0.0}, 0, []
     with torch.no_grad(), autocast:
         for begin in range(0, len(data.validation), 64):
-            z, image, _ = data.batch(data.validation[begin : begin + 64], size, device)
+            z, image = data.batch(data.validation[begin : begin + 64], size, device)
             made = run.average(z, noise="none", size=size).float()
             sums["l1"] += float((made.clamp(-1, 1) - image).abs().mean()) * 127.5 * len(z)
             sums["detail"] += float(reconstruction_loss(made, image)["detail"]) * len(z)
@@ -230,10 +230,8 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
             run.stage, run.stage_step = size, 0
         factor = learning_rate(progress, run.stage_step, config)
         index = data.indices(run.step, config["batch"], config["seed"])[rank * share : (rank + 1) * share]
-        z, image, points = data.batch(index, size, device)
-        weight = None
-        if points is not None and config["landmark_weight"] > 0:
-            weight = 1 + config["landmark_weight"] * landmark_map(points, size)
+        z, image = data.batch(index, size, device)
+        weight = 1 + config["contrast_weight"] * contrast_map(image) if config["contrast_weight"] else None
 
         run.optimizer.zero_grad(set_to_none=True)
         with autocast:

@@ -43,7 +43,7 @@ class Portraits:
 
 
 def contrast_map(image: Tensor) -> Tensor:
-    """How much happens around each pixel, in [0, 1]: eyes, lips, frames and beads weigh more than walls and cheeks.
+    """How much happens around each pixel, in [0, 1]: eyes, lips and frames weigh more than cheeks.
 
     Taken from the picture alone, so that no landmark enters the generator.  [B, 3, S, S] -> [B, 1, S, S]
     """

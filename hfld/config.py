@@ -44,6 +44,7 @@ class LandmarksConfig:
     images: int  # training portraits
     validation_images: int  # portraits that only the evaluation sees
     width: int  # channels of the first stage; 64 is the full ResNet-18
+    stem: Literal["imagenet", "half", "small"]  # the paper's at 256; "half" or "small" keep detail at 64
     steps: int
     batch: int
     lr: float
@@ -178,7 +179,7 @@ SECTIONS: dict[str, type] = {
 
 
 def load_profile(name: str, *, root: Path = ROOT) -> Profile:
-    """profiles/<name>.yaml as typed sections; ValueError names the first wrong key, its section, the nearest."""
+    """profiles/<name>.yaml as typed sections; ValueError names the first wrong key and its section."""
     path = root / "profiles" / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in (root / "profiles").glob("*.yaml"))
@@ -230,7 +231,7 @@ def _check_keys(values: Any, known: Any, *, required: Any, where: str) -> None:
 
 
 def _convert(value: Any, annotation: Any, where: str) -> Any:
-    """`value` as `annotation` (int, float, bool, str, Literal, tuple[X, ...], a union of these), or ValueError."""
+    """`value` as `annotation` (int, float, bool, str, Literal, tuple[X, ...] or a union of these)."""
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
         errors = []

@@ -6,7 +6,6 @@ The baseline (Enjoy Your Editing) is the same with lambda_4 = 0.
 """
 
 import copy
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +20,7 @@ from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import DirectionsConfig
 from hfld.losses import adversarial_loss, content_loss, landmark_loss, regression_loss
 from hfld.models import Models, autocast
-from hfld.training import batch_indices, cosine_schedule, train
+from hfld.training import batch_indices, cosine_schedule, run_folder, train
 
 INITIAL_STD = 0.02
 BETAS = (0.5, 0.99)
@@ -211,7 +210,6 @@ def _train_group(
     columns = [attribute_index(name) for name in names]
     weights = term_weights(config)
     fingerprint = {"config": asdict(config), "attributes": list(names), "hashes": dict(models.hashes)}
-    folder = Path(run_dir) / hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:12]
 
     def prepare(z: Tensor) -> Originals:
         return originals(models, z, columns=columns, precision=config.precision)
@@ -253,7 +251,7 @@ def _train_group(
         optimizer=torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS),
         state={"matrix": matrix, "validation": log},
         steps=config.steps,
-        run_dir=folder,
+        run_dir=run_folder(run_dir, fingerprint),
         fingerprint=fingerprint,
         schedule=cosine_schedule(config.steps) if config.schedule == "cosine" else None,
         after=after,

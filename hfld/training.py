@@ -8,6 +8,7 @@ caller: which data step `i` sees is a function of `i` and a seed alone.
 
 import csv
 import functools
+import hashlib
 import json
 import math
 import time
@@ -152,6 +153,12 @@ def train(
             if out_of_time:
                 break
     return history
+
+
+def run_folder(root: Path | str, fingerprint: Mapping[str, Any]) -> Path:
+    """root/<hash of the fingerprint>: other parameters or inputs are another run, and none is overwritten."""
+    text = json.dumps(_plain(fingerprint), sort_keys=True)
+    return Path(root) / hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def finished(run_dir: Path | str, steps: int) -> bool:

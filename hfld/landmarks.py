@@ -1,0 +1,152 @@
+"""H, the network of the landmark loss: a ResNet-18 with 212 outputs, trained on portraits, and its errors."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hfld.attributes import REGIONS
+from hfld.config import LandmarksConfig
+from hfld.data import mirror_half, shift, soften, to_tensor
+from hfld.models import autocast
+from hfld.networks.resnet import ResNet
+from hfld.training import batch_indices, cosine_schedule, run_folder, train
+
+POINTS = 106
+EYE_CORNERS = (66, 79)
+"""Outer corners of the eyes: their distance is the unit of the normalised mean error."""
+
+FAILURE = 0.10
+"""A face counts as failed above this normalised mean error."""
+
+SMOOTH = 0.25 / 64
+"""Where the smooth L1 loss turns from a square to an absolute value: a quarter pixel at 64."""
+
+
+@dataclass(frozen=True)
+class TrainedLandmarks:
+    """H with how to build it again, and its training log."""
+
+    network: nn.Module
+    arguments: dict[str, Any]  # of the ResNet
+    metadata: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+def train_landmarks(
+    images: np.ndarray,  # [N, S, S, 3] uint8
+    landmarks: np.ndarray,  # [N, 106, 2] (x, y) / side
+    config: LandmarksConfig,
+    *,
+    run_dir: Path,  # checkpoint and log, in a folder per set of parameters and data
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> TrainedLandmarks:
+    """Smooth L1 on mirrored, shifted, blurred and noisy portraits, so that H also reads a generator's images."""
+    if images.ndim != 4 or landmarks.shape != (len(images), POINTS, 2):
+        raise ValueError(
+            f"images must be [N, S, S, 3], landmarks [N, 106, 2]; got {images.shape} and {landmarks.shape}"
+        )
+    arguments = {"depth": 18, "width": config.width, "outputs": 2 * POINTS, "stem": config.stem}
+    targets = torch.as_tensor(np.array(landmarks), dtype=torch.float32)
+    network = _initialised(arguments, mean=targets.mean(dim=0), seed=config.seed)
+    network = network.to(device, memory_format=torch.channels_last).train()
+    fingerprint = {"config": asdict(config), "data": _digest(images, landmarks)}
+    context = autocast(config.precision, device)
+
+    def step(i: int) -> dict[str, Tensor]:
+        index = batch_indices(i, count=len(images), batch=config.batch, seed=config.seed)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
+        x, y = mirror_half(to_tensor(images[index.numpy()], device), targets[index].to(device), generator)
+        x, y = shift(x, y, generator, pixels=x.shape[-1] * 3 / 64)
+        x = soften(x, generator) * (0.85 + 0.3 * torch.rand(len(x), 1, 1, 1, generator=generator).to(x))
+        with context():
+            pred = network(x).float().unflatten(1, (POINTS, 2))
+        return {"smooth_l1_px": images.shape[1] * F.smooth_l1_loss(pred, y, beta=SMOOTH)}
+
+    history = train(
+        step=step,
+        optimizer=torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=1e-4),
+        state={"network": network},
+        steps=config.steps,
+        run_dir=run_folder(run_dir, fingerprint),
+        fingerprint=fingerprint,
+        schedule=cosine_schedule(config.steps, warmup=config.steps // 20),
+        clip_norm=5.0,
+        log_every=max(1, config.steps // 100),
+        save_every=max(1, config.steps // 5),
+        progress=progress,
+        name="landmarks",
+    )
+    return TrainedLandmarks(
+        network=network.eval().requires_grad_(False),
+        arguments=arguments,
+        metadata=fingerprint,
+        history=history,
+    )
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, images: np.ndarray | Tensor, *, batch: int = 128) -> np.ndarray:
+    """Landmarks [N, 106, 2] of uint8 [N, S, S, 3] or float [N, 3, S, S] images, in full precision."""
+    device = next(network.parameters()).device
+    parts = []
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        x = part.to(device) if isinstance(part, Tensor) else to_tensor(np.asarray(part), device)
+        parts.append(network(x).float().unflatten(1, (POINTS, 2)).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def normalized_errors(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """[N, 106, 2] twice -> [N, 106]: distances in units of the true distance of the outer eye corners."""
+    if pred.shape != true.shape or pred.ndim != 3:
+        raise ValueError(f"pred and true must be equal [N, 106, 2], not {pred.shape} and {true.shape}")
+    left, right = EYE_CORNERS
+    unit = np.linalg.norm(true[:, left] - true[:, right], axis=-1)
+    return np.linalg.norm(pred - true, axis=-1) / unit[:, None]
+
+
+def cumulative_error(nme: np.ndarray, *, limit: float = FAILURE, points: int = 201) -> dict[str, np.ndarray]:
+    """The cumulative error curve: share of faces [points] whose error is at most each threshold [points]."""
+    thresholds = np.linspace(0, limit, points)
+    shares = np.searchsorted(np.sort(nme), thresholds, side="right") / len(nme)
+    return {"threshold": thresholds, "share": shares}
+
+
+def landmark_report(pred: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """Normalised mean error (all, by region), failure rate, AUC of the curve, mean distance in px of 256."""
+    errors = normalized_errors(pred, true)
+    nme = errors.mean(axis=1)
+    curve = cumulative_error(nme)
+    return {
+        "n": len(nme),
+        "nme": float(nme.mean()),
+        **{f"nme_{region}": float(errors[:, list(points)].mean()) for region, points in REGIONS.items()},
+        "failure_rate": float((nme > FAILURE).mean()),
+        "auc": float(np.trapezoid(curve["share"], curve["threshold"]) / FAILURE),
+        "distance_px256": float(256 * np.linalg.norm(pred - true, axis=-1).mean()),
+    }
+
+
+def _initialised(arguments: dict[str, Any], *, mean: Tensor, seed: int) -> ResNet:
+    """A network that starts by answering the mean face to everything."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ResNet(**arguments)
+    with torch.no_grad():
+        network.fc.weight.mul_(0.1)
+        network.fc.bias.copy_(mean.flatten())
+    return network
+
+
+def _digest(images: np.ndarray, landmarks: np.ndarray) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(landmarks).tobytes())
+    for start in range(0, len(images), 1024):
+        digest.update(np.ascontiguousarray(images[start : start + 1024]).tobytes())
+    return digest.hexdigest()

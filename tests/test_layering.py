@@ -11,12 +11,12 @@ from hfld.config import ROOT
 
 LAYERS = (
     {"attributes"},
-    {"config", "portraits"},
+    {"config", "host", "portraits"},
     {"data", "networks"},
     {"checkpoints", "losses"},
     {"training", "inversion", "models", "landmarks", "directions"},
     {"editors"},
-    {"judges", "quantities", "stats", "evaluation", "worlds", "tables"},
+    {"judges", "quantities", "stats", "rows", "matching", "evaluation", "worlds", "tables"},
     {"figures", "report"},
     {"export", "widgets"},
 )

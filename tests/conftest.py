@@ -1,0 +1,31 @@
+"""Shared fixtures: a toy copy of the project in which the smoke profile can be run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from hfld.config import ROOT
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="session")
+def smoke_root(tmp_path_factory) -> Path:
+    """A folder with the code, notebooks and profiles of the project, and untrained networks in data/smoke."""
+    root = tmp_path_factory.mktemp("project")
+    ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    for name in ("hfld", "notebooks", "profiles", "pretrain"):
+        shutil.copytree(ROOT / name, root / name, ignore=ignore)
+    shutil.copyfile(ROOT / "params.yaml", root / "params.yaml")
+    subprocess.run([sys.executable, "pretrain/smoke.py"], cwd=root, env=project_environment(root), check=True)
+    return root
+
+
+def project_environment(root: Path) -> dict[str, str]:
+    """Environment in which `import hfld` finds the copy in `root`."""
+    return {**os.environ, "PYTHONPATH": str(root), "MPLBACKEND": "agg", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}

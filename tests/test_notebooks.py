@@ -1,0 +1,136 @@
+"""Notebooks define nothing, are committed stripped, and run in order on the smoke profile."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import project_environment
+
+from hfld.config import METHODS, ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FORBIDDEN = ("sys.path", "chdir", "!pip", "%pip", "/home/", "/root/")
+
+
+def cells(path: Path) -> list[dict]:
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def code(path: Path) -> str:
+    return "\n".join("".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "code")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_defines_nothing(path):
+    assert len(cells(path)) <= 12
+    assert cells(path)[0]["cell_type"] == "markdown"
+    for node in ast.walk(ast.parse(code(path))):
+        assert not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda)
+    assert [word for word in FORBIDDEN if word in code(path)] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_takes_a_profile_and_at_most_a_method(path):
+    tagged = ["".join(c["source"]) for c in cells(path) if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    names = {target.id for node in ast.parse(tagged[0]).body for target in node.targets}
+    assert names == ({"profile", "method"} if path.stem == "02_directions" else {"profile"})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_committed_stripped(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        assert cell.get("outputs", []) == []
+        assert cell.get("execution_count") is None
+        assert set(cell["metadata"]) <= {"tags"}
+    assert set(notebook["metadata"]) == {"kernelspec"}
+
+
+@pytest.fixture(scope="module")
+def executed(smoke_root):
+    """Run the pipeline's notebooks in order, as the stages do; returns the folder they ran in."""
+    runs = smoke_root / "runs" / "smoke"
+    runs.mkdir(parents=True, exist_ok=True)
+    jobs = [("01_landmarks", {}), *(("02_directions", {"method": method}) for method in METHODS)]
+    jobs += [("04_tables", {}), ("05_figures", {})]
+    for name, extra in jobs:
+        execute(smoke_root, name, **extra)
+    return smoke_root
+
+
+def execute(root: Path, name: str, **parameters: str) -> dict:
+    """Execute a notebook on the smoke profile as a DVC stage does."""
+    suffix = "".join(f"_{value}" for value in parameters.values())
+    output = root / "runs" / "smoke" / f"{name}{suffix}.ipynb"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "-k",
+        "python3",
+        "--no-progress-bar",
+        f"notebooks/{name}.ipynb",
+    ]
+    command += [str(output), "-p", "profile", "smoke"]
+    for key, value in parameters.items():
+        command += ["-p", key, value]
+    done = subprocess.run(command, cwd=root, env=project_environment(root), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(output.read_text(encoding="utf-8"))
+
+
+def shown(notebook: dict) -> set[str]:
+    """MIME types of everything that a notebook displayed."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    return {kind for output in outputs for kind in output.get("data", {})}
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_tour_runs_without_training(smoke_root):
+    tour = execute(smoke_root, "00_tour")
+    assert {"image/png", "text/html"} <= shown(tour)
+    assert not (smoke_root / "weights" / "smoke" / "directions_tour.safetensors").exists()
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_notebooks_show_pictures_and_tables(executed):
+    for path in (executed / "runs" / "smoke").glob("0*.ipynb"):
+        assert {"image/png", "text/html"} <= shown(json.loads(path.read_text(encoding="utf-8"))), path.stem
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_results_are_where_they_are_promised(executed):
+    results, weights = executed / "results" / "smoke", executed / "weights" / "smoke"
+    assert (weights / "landmarks.safetensors").is_file()
+    for method in METHODS:
+        assert (weights / f"directions_{method}.safetensors").is_file()
+    for number in range(1, 6):
+        for kind in ("csv", "md", "tex"):
+            assert (results / "tables" / f"table{number}.{kind}").stat().st_size > 0
+    for number in (1, 3, 4):
+        assert (results / "figures" / f"figure{number}.png").stat().st_size > 0
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_summary_has_the_promised_cells(executed):
+    summary = json.loads((executed / "results" / "smoke" / "summary.json").read_text())
+    male = summary["matched"]["Male"]
+    for method in ("baseline", "hfld", "random", "none", "oracle"):
+        for quantity in (
+            "landmark_drift_px",
+            "target_change",
+            "emotion_tvd",
+            "label_keep",
+            "counterfactual_landmark_px",
+        ):
+            assert {"mean", "lo", "hi", "n"} <= set(male[method][quantity])
+    assert {"mean", "lo", "hi", "n"} <= set(male["difference"]["emotion_tvd"])

@@ -1,0 +1,108 @@
+"""dvc.yaml: stages depend on their notebook and on exactly the code it imports; the rest of the mechanics."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from closure import closure
+
+from hfld.config import METHODS, ROOT, SECTIONS
+
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+NOTEBOOKS = {
+    "landmarks": "01_landmarks",
+    "directions": "02_directions",
+    "tables": "04_tables",
+    "figures": "05_figures",
+}
+
+
+def code_deps(stage: str) -> set[str]:
+    return {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("hfld/")}
+
+
+@pytest.mark.parametrize("stage", NOTEBOOKS)
+def test_deps_are_the_notebook_and_exactly_its_imports(stage):
+    notebook = f"notebooks/{NOTEBOOKS[stage]}.ipynb"
+    assert notebook in PIPELINE[stage]["deps"]
+    assert "papermill -k python3" in PIPELINE[stage]["cmd"]
+    assert notebook in PIPELINE[stage]["cmd"]
+    assert code_deps(stage) == closure(ROOT / notebook)
+
+
+@pytest.mark.parametrize("stage", NOTEBOOKS)
+def test_params_are_sections_of_the_profile(stage):
+    (entry,) = PIPELINE[stage]["params"]
+    ((path, sections),) = entry.items()
+    assert path == "profiles/${item.profile}.yaml"
+    assert set(sections) <= set(SECTIONS)
+    assert stage in sections
+    code = " ".join(_code(ROOT / "notebooks" / f"{NOTEBOOKS[stage]}.ipynb"))
+    used = {section for section in SECTIONS if f"profile.{section}" in code or f"settings.{section}" in code}
+    assert used <= set(sections)
+
+
+def test_every_stage_runs_for_the_active_profiles():
+    for name, stage in PIPELINE.items():
+        assert stage["matrix"]["profile"] == "${active}", name
+    assert PIPELINE["directions"]["matrix"]["method"] == "${methods}"
+    made = {out for stage in PIPELINE.values() for out in stage.get("outs", []) if isinstance(out, str)}
+    assert "weights/${item.profile}/directions_${item.method}.safetensors" in made
+    for stage in ("tables", "figures"):
+        needed = {dep for dep in PIPELINE[stage]["deps"] if "directions_" in dep}
+        assert needed <= {f"weights/${{item.profile}}/directions_{method}.safetensors" for method in METHODS}
+        assert needed
+
+
+def test_no_stage_writes_to_data_or_runs():
+    for name, stage in PIPELINE.items():
+        for kind in ("outs", "metrics", "plots"):
+            for out in stage.get(kind, []):
+                path = out if isinstance(out, str) else next(iter(out))
+                assert path.split("/")[0] in ("weights", "results"), f"{name}: {path}"
+                if path.startswith("results/"):
+                    assert isinstance(out, dict), f"{name}: {path} is not in git"
+                    assert out[path]["cache"] is False, f"{name}: {path} is not in git"
+
+
+def test_ignored_and_tracked():
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {"/data/", "/weights/", "/runs/", ".venv/"} <= set(ignored)
+    assert "/results/" not in ignored
+    assert {"/store", "/runs", "__pycache__"} <= set((ROOT / ".dvcignore").read_text().split())
+    assert "store/** -text" in (ROOT / ".gitattributes").read_text()
+    assert "url = ../store" in (ROOT / ".dvc" / "config").read_text()
+
+
+def test_store_holds_what_data_dvc_names():
+    record = ROOT / "data.dvc"
+    if not record.is_file():
+        pytest.skip("nothing has been published yet")
+    (out,) = yaml.safe_load(record.read_text())["outs"]
+    assert out["path"] == "data/portraits"
+    store = ROOT / "store" / "files" / "md5"
+    listing = json.loads((store / out["md5"][:2] / out["md5"][2:]).read_text())
+    objects = [store / entry["md5"][:2] / entry["md5"][2:] for entry in listing]
+    assert all(path.is_file() for path in objects)
+    assert sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) <= 30_000_000
+
+
+def test_requirements_pin_everything_that_pyproject_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = {
+        line.split("==")[0].lower()
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if "==" in line
+    }
+    extras = project["optional-dependencies"]
+    for requirement in (*project["dependencies"], *extras["pipeline"], *extras["tests"]):
+        assert re.match(r"[A-Za-z0-9_.-]+", requirement)[0].lower() in pins, requirement
+    assert len([name for name in pins if name.startswith("opencv")]) == 1
+
+
+def _code(path: Path) -> list[str]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]

@@ -1,0 +1,347 @@
+"""Edits, judged: native and matched strength, the mandatory rows, and the 40-attribute survey.
+
+    bench = Bench(models, Judges.load(profile.paths.world), world=PortraitWorld(size=64), size=64)
+    test = bench.latents(500, seed=1, split="test")
+    validation = bench.latents(200, seed=1, split="validation", judged=False)
+    rows, matches = evaluate(bench, test, editors, attributes, validation=validation)
+
+Every image is made once and read once. Oracle is G at the exact counterfactual latent, floor is the
+rendered counterfactual, none is the original twice; these three have no strength and stand unscaled beside
+both strengths.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from hfld.attributes import ATTRIBUTES, attribute_index
+from hfld.editors import Editor, reach
+from hfld.judges import Context, Judges, Readings, check_independent, read
+from hfld.matching import Match, match_strengths
+from hfld.models import Models, autocast
+from hfld.quantities import pair_quantities, pixel_errors
+from hfld.rows import COMPARISON, finish, rows_of
+from hfld.stats import resampling_counts
+from hfld.worlds import PortraitWorld, Truth
+
+TARGETS = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """N latents with all that is known about the unedited images."""
+
+    z: np.ndarray  # [N, z_dim]
+    ws: Tensor  # [N, L, w_dim]
+    scores: Tensor  # [N, 40] of the training regressor: where an edit starts from
+    images: np.ndarray  # [N, H, W, 3] uint8, G(ws)
+    readings: Readings | None = None
+    truth: Truth | None = None
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def __getitem__(self, index) -> "Latents":
+        parts = (self.readings, self.truth)
+        readings, truth = (None if part is None else part[index] for part in parts)
+        return Latents(self.z[index], self.ws[index], self.scores[index], self.images[index], readings, truth)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Generator, regressor and judges of one world, and how to run them."""
+
+    models: Models  # its regressor gives the scores that edits start from, never a table's
+    judges: Judges
+    size: int  # image side, px
+    world: PortraitWorld | None = None  # None: photographs, whose counterfactuals nobody knows
+    batch: int = 64
+    precision: str = "auto"  # of G and the judges; landmarks and all last layers stay in float32
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        check_independent(self.judges, self.models.networks())
+
+    @property
+    def context(self) -> Context:
+        return autocast(self.precision, self.models.device)
+
+    @torch.inference_mode()
+    def latents(self, n: int, *, seed: int, split: str, judged: bool = True) -> Latents:
+        """n latents of a split; `judged=False` (validation) leaves out the tables' judges and the exact
+        truth.
+        """
+        z = self.models.latents(n, seed=seed, split=split)
+        ws = self.ws(z)
+        truth = self.world.truth(z.numpy()) if judged and self.world is not None else None
+        scores, images, readings = [], [], []
+        for x in self.images(ws, label=f"{split} images"):
+            scores.append(read(self.models.regressor, x, self.context))
+            images.append(to_bytes(x))
+            if judged:
+                readings.append(self.judges.measure(x, self.context))
+        joined = Readings.concatenate(readings) if judged else None
+        return Latents(z.numpy(), ws, torch.cat(scores), np.concatenate(images), joined, truth)
+
+    def ws(self, z: Tensor | np.ndarray) -> Tensor:
+        """z [N, z_dim] -> ws [N, L, w_dim]."""
+        return torch.cat([self.models.ws(part) for part in torch.as_tensor(z).split(self.batch)])
+
+    @torch.inference_mode()
+    def images(self, ws: Tensor, label: str | None = None) -> Iterator[Tensor]:
+        """G(ws) in batches [b, 3, H, W], float32 in [-1, 1], with the fixed noise."""
+        batches: Iterable[Tensor] = ws.split(self.batch)
+        if label is not None and self.progress:
+            batches = tqdm(batches, desc=label, leave=False)
+        for part in batches:
+            with self.context():
+                x = self.models.images(part)
+            yield x.float().clamp_(-1, 1)
+
+    @torch.inference_mode()
+    def edited(
+        self,
+        latents: Latents,
+        editor: Editor,
+        attribute: str,
+        target: float,
+        factor: float = 1.0,  # matched strength: the one number that scales every edit of a method
+    ) -> Tensor:
+        """ws after the edit towards `target`: strength = factor * (target - R(x)_k) [N]."""
+        known = latents.scores
+        reached = reach(
+            editor, latents.ws, attribute, target, lambda ws: known, mode="matched", factor=factor
+        )
+        return editor.edit(latents.ws, attribute, reached.strength)
+
+    def tuned_change(self, latents: Latents, editor: Editor, attribute: str) -> Callable[[float], float]:
+        """factor -> signed mean target change between targets 0 and 1, as the *tuning* judge reads it."""
+        k = attribute_index(attribute)
+
+        def change(factor: float) -> float:
+            means = []
+            for target in TARGETS:
+                ws = self.edited(latents, editor, attribute, target, factor)
+                scores = [read(self.judges.tuning, x, self.context)[:, k] for x in self.images(ws)]
+                means.append(torch.cat(scores).mean().item())
+            return means[1] - means[0]
+
+        return change
+
+    def judge(
+        self, latents: Latents, ws: Tensor, exact: Truth | None = None
+    ) -> tuple[Readings, np.ndarray | None]:
+        """Read G(ws), and its pixel errors [N] against the exact counterfactual where that is known."""
+        readings, images = [], []
+        for x in self.images(ws):
+            readings.append(self.judges.measure(x, self.context))
+            images.append(to_bytes(x))
+        errors = None
+        if exact is not None and latents.truth is not None:
+            errors = pixel_errors(latents.images, np.concatenate(images), latents.truth.images, exact.images)
+        return Readings.concatenate(readings), errors
+
+    def judge_rendered(self, exact: Truth) -> Readings:
+        """Read rendered images as if the generator had made them."""
+        images = from_bytes(exact.images).to(self.models.device)
+        return Readings.concatenate([self.judges.measure(x, self.context) for x in images.split(self.batch)])
+
+
+class Pairs:
+    """The readings of x0 and x1 at one attribute, each made once; call it with ws at both targets."""
+
+    def __init__(self, bench: Bench, latents: Latents, attribute: str) -> None:
+        self.bench, self.latents, self.attribute = bench, latents, attribute
+        self.truth: tuple[Truth, Truth] | None = None
+        if bench.world is not None:
+            self.counterfactual_z = [bench.world.counterfactual(latents.z, attribute, t) for t in TARGETS]
+            self.truth = tuple(bench.world.truth(z) for z in self.counterfactual_z)
+
+    def quantities(self, zero: Readings, one: Readings, pixels=None) -> dict[str, np.ndarray]:
+        """Quantities of a pair against the original's readings."""
+        return pair_quantities(
+            self.attribute,
+            self.latents.readings,
+            zero,
+            one,
+            size=self.bench.size,
+            truth=self.truth,
+            pixels=None if pixels is None or pixels[0] is None else np.stack(pixels, axis=1),
+        )
+
+    def at(self, pair_of_ws: Sequence[Tensor]) -> dict[str, np.ndarray]:
+        """Quantities of the images at two sets of ws (target 0, target 1)."""
+        exact = self.truth or (None, None)
+        read_pair = [
+            self.bench.judge(self.latents, ws, truth) for ws, truth in zip(pair_of_ws, exact, strict=True)
+        ]
+        readings, pixels = zip(*read_pair, strict=True)
+        return self.quantities(*readings, pixels=pixels)
+
+    def edit(self, editor: Editor, factor: float = 1.0) -> dict[str, np.ndarray]:
+        """Quantities of an editor's edits."""
+        return self.at(
+            [self.bench.edited(self.latents, editor, self.attribute, target, factor) for target in TARGETS]
+        )
+
+    def fixed(self) -> dict[str, dict[str, np.ndarray]]:
+        """The mandatory rows that have no strength: none, and where the truth is known oracle and floor."""
+        readings, images = self.latents.readings, self.latents.images
+        if self.truth is None:
+            return {"none": self.quantities(readings, readings)}
+        rendered = self.latents.truth.images
+        pixels = [pixel_errors(images, images, rendered, exact.images) for exact in self.truth]
+        oracle = [self.bench.ws(z) for z in self.counterfactual_z]
+        floor = [self.bench.judge_rendered(exact) for exact in self.truth]
+        exactly = [np.zeros(len(images))] * 2
+        return {
+            "none": self.quantities(readings, readings, pixels),
+            "oracle": self.at(oracle),
+            "floor": self.quantities(*floor, pixels=exactly),
+        }
+
+
+def evaluate(
+    bench: Bench,
+    test: Latents,
+    editors: Mapping[str, Editor],  # method -> fitted Editor
+    attributes: Sequence[str],
+    *,
+    validation: Latents | None = None,  # disjoint from `test`; None: native strength only
+    reference: tuple[str, str] = COMPARISON,  # the two methods whose weaker one sets the matched change
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tidy rows (see hfld.rows) and the table of matched factors, for all attributes and methods.
+
+    Raises ValueError for unknown attributes and for validation latents that are also test latents.
+    """
+    for attribute in attributes:
+        attribute_index(attribute)
+    if validation is not None and len(_common(test.z, validation.z)):
+        raise ValueError("validation and test latents overlap; give them different seeds")
+    editors = {name: editor for name, editor in editors.items() if name != "none"}  # always there, unedited
+    counts = resampling_counts(len(test), resamples=resamples, seed=seed)
+    rows: list[dict] = []
+    matches: list[Match] = []
+    steps = tqdm(attributes, desc="attributes", disable=not bench.progress)
+    for attribute in steps:
+        steps.set_postfix_str(attribute)
+        pairs = Pairs(bench, test, attribute)
+        fixed = pairs.fixed()
+        native = {method: pairs.edit(editor) for method, editor in editors.items()}
+        strengths = {"native": native}
+        if validation is not None:
+            found = match_strengths(
+                {name: bench.tuned_change(validation, editor, attribute) for name, editor in editors.items()},
+                attribute=attribute,
+                reference=reference,
+            )
+            matches += found.values()
+            strengths["matched"] = {
+                method: native[method] if match.factor == 1 else pairs.edit(editors[method], match.factor)
+                for method, match in found.items()
+            }
+        for strength, edits in strengths.items():
+            rows += rows_of(
+                edits | fixed, attribute=attribute, strength=strength, counts=counts, comparison=reference
+            )
+    frame = finish(rows)
+    return frame, _with_residuals(pd.DataFrame([match.__dict__ for match in matches]), frame, reference)
+
+
+def survey(
+    bench: Bench,
+    latents: Latents,
+    editors: Mapping[str, Editor],
+    *,
+    attributes: Sequence[str] = ATTRIBUTES,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Native rows for all 40 attributes over few latents: the baseline's disturbance against floor and
+    oracle.
+    """
+    return evaluate(bench, latents, editors, attributes, resamples=resamples, seed=seed)[0]
+
+
+def curves(
+    bench: Bench,
+    latents: Latents,
+    editors: Mapping[str, Editor],
+    attributes: Sequence[str],
+    *,
+    factors: Sequence[float] = (0.25, 0.5, 0.75, 1.0, 1.5),
+    resamples: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Disturbance against achieved change: rows as `evaluate`, with `factor` in place of `strength`."""
+    counts = resampling_counts(len(latents), resamples=resamples, seed=seed)
+    rows = []
+    for attribute in tqdm(attributes, desc="curves", disable=not bench.progress):
+        pairs = Pairs(bench, latents, attribute)
+        for factor in factors:
+            edits = {method: pairs.edit(editor, factor) for method, editor in editors.items()}
+            rows += rows_of(edits, attribute=attribute, strength=f"{factor:g}", counts=counts)
+        rows += rows_of(pairs.fixed(), attribute=attribute, strength="nan", counts=counts)
+    frame = finish(rows).rename(columns={"strength": "factor"})
+    return frame.astype({"factor": float})
+
+
+def reportable(rows: pd.DataFrame, threshold: float = 0.5) -> tuple[list[str], pd.DataFrame]:
+    """Attributes that may be reported, and a table (attribute, oracle, lo, hi, reportable, reason).
+
+    A generator that does not draw an attribute cannot be edited honestly: the oracle edit must move the
+    independent judge's score by more than `threshold`. Where no oracle exists, nothing is refused.
+    """
+    oracle = rows[(rows["method"] == "oracle") & (rows["quantity"] == "target_change")]
+    oracle = oracle.drop_duplicates("attribute").set_index("attribute")
+    table = []
+    for attribute in dict.fromkeys(rows["attribute"]):
+        if attribute not in oracle.index:
+            table.append((attribute, np.nan, np.nan, np.nan, True, "no exact counterfactual in this world"))
+            continue
+        value, lo, hi = oracle.loc[attribute, ["value", "lo", "hi"]]
+        passes = bool(value > threshold)
+        reason = (
+            f"oracle edit moves the judge by {value:.2f}, {'' if passes else 'not '}more than {threshold:g}"
+        )
+        table.append((attribute, value, lo, hi, passes, reason))
+    frame = pd.DataFrame(table, columns=["attribute", "oracle", "lo", "hi", "reportable", "reason"])
+    return frame.loc[frame["reportable"], "attribute"].tolist(), frame
+
+
+def to_bytes(images: Tensor) -> np.ndarray:
+    """[N, 3, H, W] in [-1, 1] -> uint8 [N, H, W, 3]."""
+    return images.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+
+
+def from_bytes(images: np.ndarray) -> Tensor:
+    """uint8 [N, H, W, 3] -> [N, 3, H, W] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def _common(first: np.ndarray, second: np.ndarray) -> set[bytes]:
+    rows = [{row.tobytes() for row in np.ascontiguousarray(z, dtype=np.float32)} for z in (first, second)]
+    return rows[0] & rows[1]
+
+
+def _with_residuals(matches: pd.DataFrame, rows: pd.DataFrame, reference: tuple[str, str]) -> pd.DataFrame:
+    """Add the change on test latents and what is left of the mismatch there."""
+    if matches.empty:
+        return matches
+    at = rows[(rows["strength"] == "matched") & (rows["quantity"] == "target_change")]
+    reached = at.set_index(["attribute", "method"])["value"]
+    keys = list(zip(matches["attribute"], matches["method"], strict=True))
+    matches["test"] = [reached[key] for key in keys]
+    weaker = matches[matches["method"].isin(reference) & (matches["factor"] == 1)]
+    goal = {row.attribute: reached[row.attribute, row.method] for row in weaker.itertuples()}
+    matches["test_residual"] = [
+        change - goal[attribute] for (attribute, _), change in zip(keys, matches["test"], strict=True)
+    ]
+    return matches

@@ -1,0 +1,314 @@
+import numpy as np
+import pytest
+import torch
+from toy_bench import ToyEditor, toy_bench, toy_editors, toy_judges
+from toy_world import toy_models
+
+from hfld.attributes import ATTRIBUTES, REGIONS, attribute_index
+from hfld.evaluation import Bench, curves, evaluate, from_bytes, reportable, survey, to_bytes
+from hfld.judges import Judges, Readings, check_independent, exact_head, read, state_hash
+from hfld.matching import find_factor, match_strengths
+from hfld.quantities import cosine, pair_quantities, pixel_errors, procrustes, same_label, total_variation
+from hfld.rows import estimate, finish, paper_values, rows_of
+from hfld.stats import resampling_counts
+
+NAMES = ["Bald", "Bags_Under_Eyes"]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return toy_bench()
+
+
+@pytest.fixture(scope="module")
+def results(bench):
+    test = bench.latents(48, seed=1, split="test")
+    validation = bench.latents(32, seed=1, split="validation", judged=False)
+    return evaluate(bench, test, toy_editors(), NAMES, validation=validation, resamples=200)
+
+
+def cell(rows, attribute, method, quantity, strength="native"):
+    found = rows.query(
+        "attribute == @attribute and method == @method and quantity == @quantity and strength == @strength"
+    )
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_judges_must_be_independent():
+    models = toy_models()
+    judges = toy_judges(models)
+    assert len(set(check_independent(judges, models.networks()).values())) == 5
+    guilty = Judges(**{**judges.named(), "attributes": models.regressor})
+    with pytest.raises(ValueError, match="judge 'attributes' is the training network 'regressor'"):
+        Bench(models, guilty, size=8)
+    same = Judges(**{**judges.named(), "tuning": judges.attributes})
+    with pytest.raises(ValueError, match="never tunes strengths"):
+        check_independent(same, {})
+    assert state_hash(models.regressor) != state_hash(judges.attributes)
+
+
+def test_last_layer_stays_in_float32():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 64), torch.nn.Linear(64, 212))
+    images = torch.rand(4, 3, 4, 4)
+    context = lambda: torch.autocast("cpu", dtype=torch.bfloat16)  # noqa: E731
+    with context(), torch.inference_mode():
+        coarse = network(images)
+    fine = read(network, images, context)
+    assert coarse.dtype == torch.bfloat16
+    assert fine.dtype == torch.float32
+    assert (fine != fine.bfloat16().float()).float().mean() > 0.9  # no longer on bfloat16's grid
+    with exact_head(network):
+        pass
+    assert not network[2]._forward_hooks
+
+
+def test_bytes_round_trip():
+    images = np.random.default_rng(0).integers(0, 256, size=(2, 8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(to_bytes(from_bytes(images)), images)
+
+
+def test_procrustes_removes_a_similarity_and_nothing_else():
+    points = np.random.default_rng(0).random((3, 106, 2))
+    angle = 0.3
+    turn = 1.2 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    np.testing.assert_allclose(procrustes(points @ turn.T + [0.1, -0.2], points), points, atol=1e-9)
+    mirrored = points * [-1, 1]
+    assert np.abs(procrustes(mirrored, points) - points).max() > 0.05
+
+
+def readings_of(n=2, **changes):
+    base = {
+        "scores": np.full((n, 40), 0.2),
+        "emotions": np.tile([10.0, 0, 0, 80, 0, 0, 10], (n, 1)),
+        "landmarks": np.random.default_rng(0).random((n, 106, 2)),
+        "identity": np.tile([1.0, 0.0], (n, 1)),
+    }
+    return Readings(**{**base, **changes})
+
+
+def test_quantities_by_hand():
+    k, other = attribute_index("Male"), attribute_index("Young")
+    scores = np.full((2, 40), 0.2)
+    scores[:, k], scores[:, other] = 0.9, 0.1
+    emotions = np.tile([10.0, 0, 0, 40, 0, 0, 50], (2, 1))
+    zero = readings_of()
+    landmarks = zero.landmarks + 0.0
+    landmarks[:, list(REGIONS["mouth"])] += [3 / 64, 4 / 64]
+    one = readings_of(
+        scores=scores, emotions=emotions, landmarks=landmarks, identity=np.tile([1.0, 1.0], (2, 1))
+    )
+    values = pair_quantities("Male", zero, zero, one, size=64)
+    np.testing.assert_allclose(values["target_change"], 0.7)
+    np.testing.assert_allclose(values["change:Young"], 0.1)
+    np.testing.assert_allclose(values["signed:Young"], -0.1)
+    np.testing.assert_allclose(values["other_attributes"], 0.1 / 39)
+    np.testing.assert_allclose(values["emotion:happy"], 40)
+    np.testing.assert_allclose(values["emotion_tvd"], 40)
+    assert values["label_keep"].tolist() == [0, 0]
+    assert values["success"].tolist() == [1, 1]
+    np.testing.assert_allclose(values["landmark_drift_px:mouth"], 5)
+    np.testing.assert_allclose(values["landmark_drift_px"], 5 * 20 / 106)
+    np.testing.assert_allclose(values["landmark_drift_px:nose"], 0)
+    np.testing.assert_allclose(values["identity_cosine"], 2**-0.5)
+    np.testing.assert_allclose(values["landmark_drift_px_from_original"], 2.5 * 20 / 106)
+
+
+def test_missing_emotions_are_nan_not_kept():
+    emotions = np.full((2, 7), np.nan)
+    assert np.isnan(same_label(emotions, readings_of().emotions)).all()
+    assert np.isnan(total_variation(emotions, emotions)).all()
+    np.testing.assert_allclose(cosine(np.ones((1, 3)), -np.ones((1, 3))), -1)
+
+
+def test_pixel_errors_do_not_wrap():
+    black, white = (np.full((1, 2, 2, 3), value, np.uint8) for value in (0, 255))
+    assert pixel_errors(white, black, white, black).tolist() == [0]
+    assert pixel_errors(white, black, black, white).tolist() == [510]
+
+
+def test_ratio_is_the_ratio_of_means_and_joint():
+    generator = np.random.default_rng(0)
+    signed = generator.normal(size=(60, 40))
+    values = {f"signed:{name}": signed[:, j] for j, name in enumerate(ATTRIBUTES)}
+    values |= {f"change:{name}": np.abs(signed[:, j]) for j, name in enumerate(ATTRIBUTES)}
+    names, estimates = estimate(values, "Male", resampling_counts(60, resamples=50))
+    at = names.index
+    k = attribute_index("Male")
+    assert estimates.value[at("ratio:Male")] == 1
+    assert (estimates.draws[:, at("ratio:Male")] == 1).all()
+    expected = np.abs(signed[:, 39]).mean() / np.abs(signed[:, k]).mean()
+    np.testing.assert_allclose(estimates.value[at("ratio:Young")], expected)
+    expected = abs(signed[:, 39].mean()) / abs(signed[:, k].mean())
+    np.testing.assert_allclose(estimates.value[at("ratio_abs_mean:Young")], expected)
+
+
+def test_find_factor():
+    seen = []
+
+    def change(factor):
+        seen.append(factor)
+        return np.tanh(2 * factor)
+
+    limits = {"tolerance": 1e-3, "cap": 4.0, "evaluations": 8}
+    factor, reached = find_factor(change, native=np.tanh(2), goal=0.5, **limits)
+    assert abs(reached - 0.5) <= 1e-3
+    assert factor == pytest.approx(np.arctanh(0.5) / 2, abs=1e-3)
+    assert len(seen) <= 8
+    factor, _ = find_factor(lambda f: -0.1 * f, native=-0.1, goal=0.25, **limits)
+    assert factor == pytest.approx(-2.5, abs=0.02)  # a direction without a sign is turned
+    factor, reached = find_factor(lambda f: 0.01 * f, native=0.01, goal=0.5, **limits)
+    assert (factor, reached) == (4.0, 0.04)  # out of reach: the closest
+
+
+def test_matching_reports_failure():
+    changes = {"baseline": lambda f: 0.6 * f, "hfld": lambda f: 0.3 * f, "random": lambda f: 1e-3 * f}
+    found = match_strengths(changes, attribute="Male", reference=("baseline", "hfld"))
+    assert found["hfld"].factor == 1
+    assert found["baseline"].factor == pytest.approx(0.5, abs=0.02)
+    assert found["random"].failed
+    assert "closest change" in found["random"].reason
+    stuck = match_strengths(
+        {"baseline": lambda f: 0.0, "hfld": lambda f: f}, attribute="Male", reference=("baseline", "hfld")
+    )
+    assert stuck["hfld"].failed
+    assert "does not move" in stuck["hfld"].reason
+    with pytest.raises(ValueError, match="none of the reference methods"):
+        match_strengths({"sefa": lambda f: f}, attribute="Male", reference=("baseline", "hfld"))
+
+
+def test_matched_methods_reach_the_same_change(results):
+    rows, matches = results
+    for attribute in NAMES:
+        weak, strong = (
+            cell(rows, attribute, m, "target_change", "matched").value for m in ("hfld", "baseline")
+        )
+        assert weak == pytest.approx(strong, abs=0.05)
+        assert weak > 0.2
+        native = cell(rows, attribute, "baseline", "target_change").value
+        assert native > strong  # baseline is the stronger one, and was scaled down
+    table = matches.set_index(["attribute", "method"])
+    assert table.loc[("Bald", "hfld"), "factor"] == 1
+    assert table.loc[("Bald", "baseline"), "factor"] < 1
+    assert table.loc[("Bald", "random"), "factor"] < 0
+    assert (table["test_residual"].abs() < 0.06)[~table["failed"]].all()
+    assert table.loc[("Bags_Under_Eyes", "random"), "failed"]
+
+
+def test_rows_have_the_mandatory_methods_and_columns(results):
+    rows, _ = results
+    assert list(rows.columns) == [
+        *("strength", "attribute", "method", "quantity", "value", "lo", "hi", "n", "dropped", "p", "p_holm"),
+        "paper",
+    ]
+    assert set(rows.method) == {
+        *("baseline", "hfld", "random", "none", "oracle", "floor", "difference", "relative")
+    }
+    known = rows.dropna(subset=["value"])
+    assert (known.lo <= known.hi).all()
+    assert set(rows.strength) == {"native", "matched"}
+    assert (rows.n + rows.dropped == 48).all()
+
+
+def test_no_edit_changes_nothing_and_the_oracle_is_exact(results):
+    rows, _ = results
+    for quantity in ("target_change", "emotion_tvd", "landmark_drift_px"):
+        assert cell(rows, "Bald", "none", quantity).value == 0
+    assert cell(rows, "Bald", "none", "label_keep").value == 1
+    for method in ("oracle", "floor"):
+        assert cell(rows, "Bald", method, "target_change").value > 0.8
+        assert cell(rows, "Bald", method, "counterfactual_landmark_px").value < 0.05
+        assert cell(rows, "Bald", method, "counterfactual_pixel").value < 0.5
+    assert cell(rows, "Bald", "baseline", "counterfactual_pixel").value > 1
+
+
+def test_difference_is_paired_and_has_a_holm_family(results):
+    rows, _ = results
+    for quantity in ("emotion_tvd", "landmark_drift_px"):
+        a, b = (cell(rows, "Bald", method, quantity, "matched").value for method in ("baseline", "hfld"))
+        found = cell(rows, "Bald", "difference", quantity, "matched")
+        assert found.value == pytest.approx(b - a)
+        assert found.hi < 0
+        assert found.p <= found.p_holm < 0.05
+        assert cell(rows, "Bald", "relative", quantity, "matched").value == pytest.approx(100 * (b - a) / a)
+
+
+def test_hidden_attributes_are_not_scored(results):
+    rows, _ = results
+    found = cell(rows, "Bald", "baseline", "ratio:Bangs")  # Bald = 1 (coordinate at 2) hides Bangs everywhere
+    assert found.n == 0
+    assert found.dropped == 48
+    assert np.isnan(found.value)
+    assert 0 < cell(rows, "Bags_Under_Eyes", "baseline", "ratio:Bangs").n < 48
+
+
+def test_paper_column(results):
+    rows, _ = results
+    assert cell(rows, "Bald", "baseline", "ratio:Smiling").paper == 0.32
+    assert cell(rows, "Bald", "hfld", "emotion:happy", "matched").paper == 16.56
+    assert np.isnan(cell(rows, "Bald", "random", "emotion:happy").paper)
+    paper = paper_values()
+    assert len(paper) == 94
+    assert not paper.duplicated(["attribute", "method", "quantity"]).any()
+    happy = paper.query("attribute == 'Black_Hair' and quantity == 'emotion:happy'").set_index("method").value
+    assert round(1 - happy.hfld / happy.baseline, 2) == 0.49  # the paper's headline of 49 %
+
+
+def test_same_seed_same_rows(bench, results):
+    test = bench.latents(48, seed=1, split="test")
+    again, _ = evaluate(bench, test, toy_editors(), NAMES[:1], resamples=200)
+    first = results[0].query("attribute == 'Bald' and strength == 'native'")
+    columns = ["method", "quantity", "value", "lo", "hi", "n"]
+    assert again[columns].equals(first[columns].reset_index(drop=True))
+
+
+def test_overlapping_latents_and_unknown_names_are_refused(bench):
+    test = bench.latents(8, seed=1, split="test")
+    with pytest.raises(ValueError, match="overlap"):
+        evaluate(bench, test, toy_editors(), NAMES, validation=test[:4])
+    with pytest.raises(ValueError, match="'Bold'; the nearest is 'Bald'"):
+        evaluate(bench, test, toy_editors(), ["Bold"])
+
+
+def test_reportable_needs_an_oracle_that_moves_the_judge(results):
+    rows, _ = results
+    names, table = reportable(rows)
+    assert names == NAMES
+    assert table.reportable.all()
+    names, table = reportable(rows, threshold=0.99)
+    assert names == []
+    assert "not more than 0.99" in table.reason.iloc[0]
+
+
+def test_photographs_have_no_oracle():
+    bench = toy_bench(exact=False)
+    test = bench.latents(12, seed=1, split="test")
+    rows, matches = evaluate(bench, test, toy_editors(), ["Bald"], resamples=20)
+    assert set(rows.method) == {"baseline", "hfld", "random", "none", "difference", "relative"}
+    assert not rows.quantity.str.startswith("counterfactual").any()
+    assert matches.empty
+    assert reportable(rows)[0] == ["Bald"]
+
+
+def test_survey_and_curves(bench):
+    test = bench.latents(16, seed=1, split="test")
+    found = survey(bench, test, {"baseline": ToyEditor(gain=3.0, drag=0.8)}, attributes=NAMES, resamples=20)
+    assert set(found.method) == {"baseline", "none", "oracle", "floor"}
+    found = curves(bench, test, toy_editors(), ["Bald"], factors=(0.5, 1.0), resamples=20)
+    drift = found.query("method == 'baseline' and quantity == 'landmark_drift_px'").set_index("factor").value
+    assert drift[1.0] > drift[0.5] > 0
+
+
+def test_rows_drop_a_latent_from_both_methods():
+    generator = np.random.default_rng(0)
+    values = {f"{kind}:{name}": generator.random(9) for name in ATTRIBUTES for kind in ("signed", "change")}
+    first, second = ({**values, "emotion_tvd": generator.random(9)} for _ in range(2))
+    second["emotion_tvd"][0] = np.nan
+    counts = resampling_counts(9, resamples=20)
+    rows = finish(
+        rows_of({"baseline": first, "hfld": second}, attribute="Male", strength="native", counts=counts)
+    )
+    found = cell(rows, "Male", "difference", "emotion_tvd")
+    assert found.dropped == 1
+    assert found.value == pytest.approx((second["emotion_tvd"] - first["emotion_tvd"])[1:].mean())

@@ -47,7 +47,7 @@ def train_landmarks(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> TrainedLandmarks:
-    """Smooth L1 on mirrored, shifted, blurred and noisy portraits, so that H also reads a generator's images."""
+    """Smooth L1 on mirrored, shifted, blurred, noisy portraits, so that H also reads a generator's images."""
     if images.ndim != 4 or landmarks.shape != (len(images), POINTS, 2):
         raise ValueError(
             f"images must be [N, S, S, 3], landmarks [N, 106, 2]; got {images.shape} and {landmarks.shape}"

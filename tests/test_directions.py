@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from toy_world import ROWS, W_DIM, toy_models
 
 from hfld import directions
 from hfld.config import DirectionsConfig
@@ -15,7 +16,6 @@ from hfld.directions import (
 )
 from hfld.losses import adversarial_loss
 from hfld.training import TrainingDiverged
-from tests.toy_world import ROWS, W_DIM, toy_models
 
 CONFIG = DirectionsConfig(
     preset="custom",

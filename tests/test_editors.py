@@ -1,5 +1,6 @@
 import pytest
 import torch
+from toy_world import ROWS, W_DIM, toy_models
 
 from hfld.directions import Directions
 from hfld.editors import (
@@ -12,7 +13,6 @@ from hfld.editors import (
     make_editor,
     reach,
 )
-from tests.toy_world import ROWS, W_DIM, toy_models
 
 NAMES = ("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive")  # coordinates 0, 1, 2 of w
 CONTEXTS = ("baseline", "hfld", "baseline_w", "hfld_w")

@@ -17,7 +17,7 @@ LAYERS = (
     {"training", "inversion", "models", "landmarks", "directions"},
     {"editors"},
     {"judges", "quantities", "stats", "rows", "matching", "evaluation", "worlds", "tables"},
-    {"figures", "report"},
+    {"figures", "report", "sweeps"},
     {"export", "widgets"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,87 @@
+"""T trained again and again: with weights of the landmark term, to choose one; with seeds, to trust it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from hfld.config import DirectionsConfig
+from hfld.directions import train_directions
+from hfld.editors import Editor, LinearEditor
+from hfld.evaluation import Bench, Latents, evaluate
+from hfld.losses import weight_for_pixel
+
+PER_PIXEL = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
+"""Weights of the landmark term per pixel at 256 (hfld.losses.weight_per_pixel); 0 is the baseline."""
+
+CURVE = ("target_change", "landmark_drift_px", "emotion_tvd")
+
+
+def sweep_landmark_weight(
+    config: DirectionsConfig,
+    bench: Bench,  # of the models that T is trained on
+    validation: Latents,  # judged, and never the latents of a table
+    attributes: Sequence[str],
+    *,
+    run_dir: Path,
+    per_pixel: Sequence[float] = PER_PIXEL,
+    resamples: int = 500,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Judge T of each weight at native strength.
+
+    Rows (per_pixel, weight, attribute, quantity, value, lo, hi, n) with the quantities of CURVE.
+    """
+    weights = {
+        value: weight_for_pixel(value, norm=config.landmark_norm, unit=config.landmark_unit)
+        for value in per_pixel
+    }
+    editors: dict[str, Editor] = {}
+    for value, weight in weights.items():
+        changed = replace(config.resolved(), lambda_landmark=weight)
+        trained = train_directions(bench.models, changed, method="hfld", run_dir=run_dir, progress=progress)
+        editors[str(value)] = LinearEditor(trained.T, trained.attributes)
+    rows, _ = evaluate(bench, validation, editors, attributes, resamples=resamples)
+    rows = rows[rows["quantity"].isin(CURVE) & rows["method"].isin(editors)]
+    rows = rows.assign(per_pixel=rows["method"].astype(float))
+    rows["weight"] = rows["per_pixel"].map(weights)
+    columns = ["per_pixel", "weight", "attribute", "quantity", "value", "lo", "hi", "n"]
+    return rows[columns].sort_values(["attribute", "quantity", "per_pixel"], ignore_index=True)
+
+
+def repeat_over_seeds(
+    config: DirectionsConfig,
+    bench: Bench,
+    test: Latents,
+    validation: Latents,
+    attributes: Sequence[str],
+    *,
+    run_dir: Path,
+    seeds: Sequence[int] = (1, 2, 3),
+    methods: tuple[str, str] = ("baseline", "hfld"),
+    resamples: int = 2000,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train both methods with each training seed -> the tidy rows of `evaluate`, with a column `seed`."""
+    frames = []
+    for seed in seeds:
+        changed = replace(config.resolved(), seed=seed)
+        editors: dict[str, Editor] = {}
+        for method in methods:
+            trained = train_directions(
+                bench.models, changed, method=method, run_dir=run_dir, progress=progress
+            )
+            editors[method] = LinearEditor(trained.T, trained.attributes)
+        rows, _ = evaluate(
+            bench, test, editors, attributes, validation=validation, reference=methods, resamples=resamples
+        )
+        frames.append(rows.assign(seed=seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def spread_over_seeds(rows: pd.DataFrame, quantities: Sequence[str] = CURVE) -> pd.DataFrame:
+    """hfld - baseline per strength, attribute, quantity: mean, standard deviation, least, most over seeds."""
+    chosen = rows[(rows["method"] == "difference") & rows["quantity"].isin(quantities)]
+    groups = chosen.groupby(["strength", "attribute", "quantity"], sort=False)["value"]
+    return groups.agg(mean="mean", sd="std", least="min", most="max", seeds="count").reset_index()

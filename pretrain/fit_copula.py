@@ -19,13 +19,16 @@ from hfld.portraits.copula import (
     nearest_correlation,
     phi_coefficients,
 )
-from hfld.portraits.entailment import resolve
+from hfld.portraits.entailment import entailed, resolve
 from hfld.portraits.expression import action_units, emotion_percentages
 
 COUNTED_ROWS = 20_000
-DRAWS, ROUNDS, SEED = 200_000, 30, 1
+DRAWS, SEED = 200_000, 1
+ROUNDS, THRESHOLD_ROUNDS = 30, 12  # all rounds, and the last of them that correct thresholds only
 STEP = 0.6
-LIMIT = 0.98  # of a correlation's absolute value
+LIMIT = 0.98  # of a tetrachoric correlation's absolute value
+GOAL_LIMIT = 3.0  # beyond 1, a wanted correlation only weighs more in the projection
+TOLERATED = 0.06  # phi errors below this are corrected more gently, so that the worst ones win the conflicts
 
 EXPRESSION_COUPLINGS = {
     **{(name, "Smiling"): -0.35 for name in EXPRESSIONS},
@@ -86,6 +89,10 @@ def fit() -> tuple[np.ndarray, np.ndarray]:
     shares = np.array([EMOTION_SHARES.get(name, np.nan) for name in EMOTIONS])
     moved = [EMOTIONS.index(name) for name in EMOTION_SHARES]  # in the order of EXPRESSIONS
     normal = np.random.default_rng(SEED).standard_normal((DRAWS, len(SCORES)))
+    free = np.zeros((count, count), dtype=bool)  # pairs that ENTAILMENT settles: the projection may choose them
+    for name in ATTRIBUTES:
+        free[ATTRIBUTES.index(name), [ATTRIBUTES.index(other) for other in entailed(name)]] = True
+    free |= free.T
     best = None
     for step in range(ROUNDS):
         correlation = nearest_correlation(goal)
@@ -107,9 +114,11 @@ def fit() -> tuple[np.ndarray, np.ndarray]:
             best = (off.mean() + drift + 0.2 * off.max(), thresholds.copy(), correlation)
         clipped = np.clip(np.diag(joint), 1e-4, 1 - 1e-4)
         thresholds[:count] += STEP * (ndtri(clipped) - ndtri(np.diag(counted)))
-        if step < ROUNDS - 5:
-            change = STEP * error / np.maximum(slope(thresholds[:count], goal[:count, :count]), 0.3)
-            goal[:count, :count] = np.clip(goal[:count, :count] + np.clip(change, -0.1, 0.1), -LIMIT, LIMIT)
+        if step < ROUNDS - THRESHOLD_ROUNDS:
+            gain = STEP * np.minimum(1, np.abs(error) / TOLERATED)
+            change = gain * error / np.maximum(slope(thresholds[:count], goal[:count, :count]), 0.3)
+            goal[:count, :count] = np.clip(goal[:count, :count] + np.clip(change, -0.1, 0.1), -GOAL_LIMIT, GOAL_LIMIT)
+            goal[:count, :count] = np.where(free, correlation[:count, :count], goal[:count, :count])
             np.fill_diagonal(goal, 1.0)
         thresholds[count:] += STEP * np.clip(np.log(np.maximum(reached[moved], 1e-3) / shares[moved]), -0.5, 0.5)
     return best[1], best[2]

@@ -85,7 +85,7 @@ def modulated_conv2d(
 
     Scaling inputs and outputs instead of weights (StyleGAN2, section 2.2) keeps one shared, dense convolution
     for the batch.  Returns the convolved activations [N, O, H', W'] and the factor [N, O, 1, 1] (float32)
-    that still has to be multiplied on, so that the caller can fuse it with its bias; None without demodulation.
+    that still has to be multiplied on, so that the caller can fuse it with its bias; None where none is.
     """
     assert (*style.shape, style.shape[1]) == (*x.shape[:2], weight.shape[1]), (
         x.shape,
@@ -102,7 +102,7 @@ def modulated_conv2d(
     if not demodulate:
         return x, None
     with torch.autocast(x.device.type, enabled=False):
-        energy = weight.float().square().sum(dim=(2, 3))  # [O, C]
+        energy = weight.to(style.dtype).square().sum(dim=(2, 3))  # [O, C]
         factor = torch.rsqrt(style.square() @ energy.T + eps)
     return x, factor[:, :, None, None]
 

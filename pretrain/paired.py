@@ -13,27 +13,27 @@ from hfld.training import batch_indices
 
 
 class Portraits:
-    """Pairs (z, image), memory-mapped; `batch` returns float tensors at the resolution asked for."""
+    """Pairs (z, image) of one or more rendered sets; the last ones of the first set are for validation."""
 
-    def __init__(self, folder: Path, validation: int) -> None:
-        self.z = np.load(folder / "z.npy", mmap_mode="r")
-        self.images = np.load(folder / "images.npy", mmap_mode="r")
-        sampling = folder / "sampling.npy"
-        self.sampling = np.load(sampling) if sampling.is_file() else None
-        if len(self.z) != len(self.images):
-            raise ValueError(f"{folder}: {len(self.z)} latents beside {len(self.images)} images")
+    def __init__(self, folders: list[Path], validation: int) -> None:
+        parts = {name: [np.load(folder / f"{name}.npy") for folder in folders] for name in ("z", "images")}
+        if [len(z) for z in parts["z"]] != [len(images) for images in parts["images"]]:
+            raise ValueError(f"{folders}: latents and images are not of the same number")
+        draw = [folder / "sampling.npy" for folder in folders]
+        draw = [np.load(path) if path.is_file() else np.ones(len(z)) for path, z in zip(draw, parts["z"], strict=True)]
+        self.z, self.images, self.sampling = (
+            np.concatenate(part[::-1]) for part in (parts["z"], parts["images"], draw)
+        )
         self.count = len(self.z) - validation
         self.validation = np.arange(self.count, len(self.z))
 
     def indices(self, step: int, batch: int, seed: int) -> np.ndarray:
         """What step `step` sees: a function of step and seed alone."""
-        if self.sampling is None:
-            return batch_indices(step, count=self.count, batch=batch, seed=seed).numpy()
         p = self.sampling[: self.count].astype(np.float64)
         return np.random.default_rng((seed, step)).choice(self.count, size=batch, p=p / p.sum())
 
-    def batch(self, index: np.ndarray, size: int, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """z [B, z_dim], images [B, 3, size, size] in [-1, 1] area averaged, landmarks [B, 106, 2] or None"""
+    def batch(self, index: np.ndarray, size: int, device: str) -> tuple[Tensor, Tensor]:
+        """z [B, z_dim], images [B, 3, size, size] in [-1, 1] by area averaging"""
         z = torch.from_numpy(np.ascontiguousarray(self.z[index])).to(device)
         image = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(device)
         image = image.permute(0, 3, 1, 2).float() / 127.5 - 1

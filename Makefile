@@ -11,6 +11,11 @@ export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
+# Run one notebook for every active profile, as the stages do.
+each_profile = @set -e; for profile in $(PROFILES); do mkdir -p runs/$$profile; \
+  papermill -k python3 --no-progress-bar --stdout-file - --stderr-file - \
+    notebooks/$(1).ipynb runs/$$profile/$(1).ipynb -p profile $$profile; done
+
 .PHONY: help repro test lab data env lint sweep seeds pretrain clean
 .DEFAULT_GOAL := help
 
@@ -60,10 +65,12 @@ lint: env ## format and style
 	nbstripout --verify --extra-keys "metadata.language_info metadata.papermill cell.metadata.execution cell.metadata.papermill" notebooks/*.ipynb
 
 sweep: env data ## the weight of the landmark term, on validation latents (outside the default run)
-	dvc repro --single-item sweep
+	dvc repro $(addprefix landmarks@,$(PROFILES))
+	$(call each_profile,06_sweep)
 
 seeds: env data ## headline differences over training seeds (outside the default run)
-	dvc repro --single-item seeds
+	dvc repro $(addprefix landmarks@,$(PROFILES))
+	$(call each_profile,07_seeds)
 
 pretrain: env ## train the networks of data/ again (hours on two cores)
 	dvc repro pretrain/dvc.yaml

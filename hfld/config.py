@@ -124,6 +124,9 @@ class TablesConfig:
     latents: int  # test latents per attribute
     validation_latents: int  # disjoint latents: matching of strengths and ranking of attributes
     attributes: tuple[str, ...]
+    survey_latents: int  # validation latents of the survey over all 40 attributes
+    report_above: float  # an attribute is reported if the oracle edit moves the judge by more than this
+    curve_latents: int  # test latents of the curves over strength
     bootstrap: int  # resamples of every interval
     seed: int
 
@@ -132,8 +135,9 @@ class TablesConfig:
 class FiguresConfig:
     """Pictures (05_figures)."""
 
-    faces: int  # rows of the trajectory figures
-    steps: int  # pictures along one trajectory
+    faces: int  # portraits in Figure 3
+    attributes: tuple[str, ...]  # the edits of Figure 4, each on a face of its own
+    steps: int  # pictures along one edit
     seed: int
 
 
@@ -197,7 +201,7 @@ def load_profile(name: str, *, root: Path = ROOT) -> Profile:
     sections = {
         key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in SECTIONS.items()
     }
-    for section in ("directions", "tables"):
+    for section in ("directions", "tables", "figures"):
         names = sections[section].attributes
         for attribute in () if names == "all" else names:
             try:

@@ -28,4 +28,5 @@ def smoke_root(tmp_path_factory) -> Path:
 
 def project_environment(root: Path) -> dict[str, str]:
     """Environment in which `import hfld` finds the copy in `root`."""
-    return {**os.environ, "PYTHONPATH": str(root), "MPLBACKEND": "agg", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    return {**kept, "PYTHONPATH": str(root), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}

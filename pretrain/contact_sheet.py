@@ -21,7 +21,17 @@ MASCULINE = (
     "5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns", "No_Beard", "Bald", "Receding_Hairline", "Wearing_Necktie",
 )  # fmt: skip
 """Attributes shown on a man's face."""
-COVERS = ("Wearing_Hat", "Bald", "Eyeglasses", "Blurry", "Bangs", "Goatee", "Mustache", "Sideburns", "5_o_Clock_Shadow")
+COVERS = (
+    "Wearing_Hat",
+    "Bald",
+    "Eyeglasses",
+    "Blurry",
+    "Bangs",
+    "Goatee",
+    "Mustache",
+    "Sideburns",
+    "5_o_Clock_Shadow",
+)
 THRESHOLD = 12
 """Grey levels that a pixel must change by to count."""
 

@@ -83,7 +83,8 @@ def test_every_label_changes_pixels(attribute):
 
 
 @pytest.mark.parametrize(
-    "attribute", ["Black_Hair", "Blond_Hair", "Gray_Hair", "Bald", "Wavy_Hair", "Wearing_Hat", "Eyeglasses", "Pale_Skin"]
+    "attribute",
+    ["Black_Hair", "Blond_Hair", "Gray_Hair", "Bald", "Wavy_Hair", "Wearing_Hat", "Eyeglasses", "Pale_Skin"],
 )
 def test_hair_and_accessories_move_no_landmark(attribute):
     z = faces(8, 6)

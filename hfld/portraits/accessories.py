@@ -30,7 +30,14 @@ def paint_clothes(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     if tie < 0.005:
         return
     for side in (-1, 1):
-        collar = np.array([[x + side * (wide + 2.5), 109.5], [x + side * 1.5, 119.5], [x + side * 8.5, 127.5], [x + side * (wide + 7), 117.5]])
+        collar = np.array(
+            [
+                [x + side * (wide + 2.5), 109.5],
+                [x + side * 1.5, 119.5],
+                [x + side * 8.5, 127.5],
+                [x + side * (wide + 7), 117.5],
+            ]
+        )
         canvas.fill(collar, (244, 244, 248), tie)
         canvas.stroke(collar[[0, 3, 2, 1]], (150, 152, 162), 0.9, 0.8 * tie, taper=False)
     knot = np.array([[x - 4.2, 117.5], [x + 4.2, 117.5], [x + 2.8, 122.5], [x - 2.8, 122.5]])
@@ -45,7 +52,18 @@ def paint_necklace(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None
     if alpha < 0.005:
         return
     x, wide = head.neck.x, head.neck.wide
-    arc = curve(np.array([[x - wide - 0.5, 108.5], [x - wide * 0.72, 114.5], [x, 119.5], [x + wide * 0.72, 114.5], [x + wide + 0.5, 108.5]]), steps=5)
+    arc = curve(
+        np.array(
+            [
+                [x - wide - 0.5, 108.5],
+                [x - wide * 0.72, 114.5],
+                [x, 119.5],
+                [x + wide * 0.72, 114.5],
+                [x + wide + 0.5, 108.5],
+            ]
+        ),
+        steps=5,
+    )
     canvas.stroke(arc + np.array([0, 0.9]), (40, 26, 20), 2.2, 0.45 * alpha, taper=False)
     canvas.fill([ellipse(p, (1.55, 1.55), 10) for p in arc], colours.metal, alpha)
     canvas.fill([ellipse(p + np.array([-0.4, -0.5]), (0.6, 0.6), 8) for p in arc], _WHITE, 0.75 * alpha)
@@ -77,7 +95,13 @@ def paint_glasses(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     inner = []
     for side in (-1, 1):
         angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-        square = np.stack([np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.62 * 9.8, np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 0.62 * 7.4], axis=1)
+        square = np.stack(
+            [
+                np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.62 * 9.8,
+                np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 0.62 * 7.4,
+            ],
+            axis=1,
+        )
         rim = head.project(square + np.array([side * head.eye_x, 0.9]), 4.0)
         canvas.fill(rim, (196, 220, 236), 0.16 * alpha)
         glint = rim[[16, 18, 20]] * 0.75 + rim.mean(axis=0) * 0.25

@@ -155,7 +155,9 @@ class Canvas:
 
     def blur(self, radius: float) -> None:
         """Blur the whole picture by a Gaussian of `radius` units."""
-        self.image = cv2.GaussianBlur(self.image, (0, 0), radius * self.scale, borderType=cv2.BORDER_REPLICATE)
+        self.image = cv2.GaussianBlur(
+            self.image, (0, 0), radius * self.scale, borderType=cv2.BORDER_REPLICATE
+        )
 
     def finish(self) -> np.ndarray:
         """The picture, uint8 [size, size, 3]."""
@@ -173,7 +175,9 @@ class Canvas:
             return None
         return slice(low[1], high[1]), slice(low[0], high[0])
 
-    def _blend(self, box: tuple[slice, slice], mask: np.ndarray, colour: np.ndarray, clip: np.ndarray | None) -> None:
+    def _blend(
+        self, box: tuple[slice, slice], mask: np.ndarray, colour: np.ndarray, clip: np.ndarray | None
+    ) -> None:
         if clip is not None:
             mask = mask * clip[box]
         colour = np.asarray(colour, dtype=np.float32)
@@ -183,7 +187,9 @@ class Canvas:
         patch += (colour - patch) * mask[..., None]
 
 
-def ellipse(centre: tuple[float, float] | np.ndarray, radii: tuple[float, float], count: int = 28) -> np.ndarray:
+def ellipse(
+    centre: tuple[float, float] | np.ndarray, radii: tuple[float, float], count: int = 28
+) -> np.ndarray:
     """Outline [count, 2]."""
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
     return np.asarray(centre) + np.stack([np.cos(angle) * radii[0], np.sin(angle) * radii[1]], axis=1)

@@ -1,7 +1,9 @@
-"""The Gaussian copula behind a portrait's latent: 40 attribute scores and 5 expression scores, correlated as counted.
+"""The Gaussian copula behind a portrait's latent: 40 attribute scores and 5 expression scores, correlated as
+counted.
 
-`copula.csv` is made by `pretrain/fit_copula.py` from `celeba_cooccurrence.csv`, the joint frequencies of CelebA's 40
-labels counted over 20,000 of its label rows (frequencies only: no image and no row of that data set is here).
+`copula.csv` is made by `pretrain/fit_copula.py` from `celeba_cooccurrence.csv`, the joint frequencies of
+CelebA's 40 labels counted over 20,000 of its label rows (frequencies only: no image and no row of that data
+set is here).
 """
 
 import csv
@@ -20,7 +22,7 @@ SCORES = (*ATTRIBUTES, *EXPRESSIONS)
 """Order of every [N, 45] array of scores and of the rows of copula.csv."""
 
 MIN_EIGENVALUE = 0.05
-"""Floor of the correlation matrix: keeps L^-1 moderate, so independently drawn scores have moderate latents."""
+"""Floor of the correlation matrix: keeps L^-1, hence the latents of independent scores, moderate."""
 
 COPULA_PATH = Path(__file__).with_name("copula.csv")
 COUNTS_PATH = Path(__file__).with_name("celeba_cooccurrence.csv")
@@ -28,7 +30,7 @@ COUNTS_PATH = Path(__file__).with_name("celeba_cooccurrence.csv")
 
 @dataclass(frozen=True)
 class Copula:
-    """Thresholds [45] and correlations [45, 45] of the scores: score k is a standard normal, on above threshold k."""
+    """Thresholds [45] and correlations [45, 45]: score k is a standard normal, on above threshold k."""
 
     thresholds: np.ndarray
     correlation: np.ndarray
@@ -44,7 +46,7 @@ class Copula:
         return np.linalg.inv(self.factor)
 
     def coupled(self, coupling: float) -> "Copula":
-        """The same thresholds with off-diagonal correlations times `coupling` (0 independent, 1 as counted)."""
+        """The same thresholds, off-diagonal correlations times `coupling` (0 independent, 1 as counted)."""
         if coupling == 1.0:
             return self
         scaled = np.clip(self.correlation * coupling, -0.999, 0.999)
@@ -55,7 +57,8 @@ class Copula:
 def nearest_correlation(matrix: np.ndarray, *, floor: float = MIN_EIGENVALUE, rounds: int = 60) -> np.ndarray:
     """Correlation matrix near the symmetric `matrix` [K, K] with eigenvalues of at least `floor`.
 
-    Alternating projections with Dykstra's correction (Higham 2002): Frobenius-nearest up to the number of rounds.
+    Alternating projections with Dykstra's correction (Higham 2002): Frobenius-nearest up to the number of
+    rounds.
     """
     result = (matrix + matrix.T) / 2
     if np.linalg.eigvalsh(result).min() >= floor and np.allclose(np.diag(result), 1.0):
@@ -78,7 +81,9 @@ def load_copula() -> Copula:
     """The fitted copula that comes with the package."""
     names, table = _read(COPULA_PATH)
     if names != SCORES:
-        raise ValueError(f"{COPULA_PATH} does not list the scores in order; run pretrain/fit_copula.py to make it again")
+        raise ValueError(
+            f"{COPULA_PATH} does not list the scores in order; make it with pretrain/fit_copula.py"
+        )
     correlation = table[:, 1:]
     return Copula(thresholds=table[:, 0], correlation=(correlation + correlation.T) / 2)
 

@@ -1,4 +1,4 @@
-"""What one attribute entails for others: one table, used when a latent is decoded and when it is intervened upon."""
+"""What one attribute entails for others: one table, used to decode a latent and to intervene upon it."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ LOWEST, HIGHEST = 0.02, 0.98
 """Strengths that an intervention can ask for; 0 and 1 would need infinite scores."""
 
 FULL_BEARD = "full beard"
-"""What is drawn when No_Beard is off and no kind of beard is on (see `full_beard`); a cause, not an attribute."""
+"""What is drawn when No_Beard is off and no kind of beard is on (`full_beard`); a cause, not an attribute."""
 
 HAIR_COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
 BEARD_KINDS = ("Goatee", "Mustache", "Sideburns")
@@ -28,29 +28,31 @@ class Rule(NamedTuple):
 
 ENTAILMENT = (
     Rule("excludes", BEARD_KINDS, ("No_Beard",), "each of them is a beard"),
-    Rule("excludes", ("Bald",), ("Bangs", "Straight_Hair", "Wavy_Hair"), "a bald head has no hair to fringe or curl"),
+    Rule("excludes", ("Bald",), ("Bangs", "Straight_Hair", "Wavy_Hair"),
+         "a bald head has no hair to fringe or curl"),
     Rule("rivals", HAIR_COLOURS, HAIR_COLOURS, "hair has one colour: the largest score above its threshold"),
     Rule("rivals", ("Straight_Hair", "Wavy_Hair"), ("Straight_Hair", "Wavy_Hair"), "hair has one texture"),
     Rule("rivals", ("Bangs", "Receding_Hairline"), ("Bangs", "Receding_Hairline"),
          "hair falls over the hairline or leaves it bare"),
     Rule("replaces", BEARD_KINDS, ("No_Beard",),
-         "lowering a kind of beard does not let a full beard grow in its place: No_Beard rises as far as needed"),
+         "lowering a kind of beard lets no full beard grow in its place: No_Beard rises as far as needed"),
     Rule("hides", ("Bald",), ("Bangs", "Straight_Hair", "Wavy_Hair", "Receding_Hairline", *HAIR_COLOURS),
          "nothing of the hair is left to read"),
-    Rule("hides", ("Wearing_Hat",), ("Bald", "Bangs", "Receding_Hairline"), "the hat covers forehead and crown"),
+    Rule("hides", ("Wearing_Hat",), ("Bald", "Bangs", "Receding_Hairline"),
+         "the hat covers forehead and crown"),
     Rule("hides", (FULL_BEARD,), ("5_o_Clock_Shadow",), "stubble cannot be told under a full beard"),
 )  # fmt: skip
 """The published table. Strengths are in [0, 1]; a label is on where its strength is above .5.
 
-excludes  decoding: strength(effect) <= 1 - strength(cause). Intervening on the effect lowers the causes likewise.
+excludes  decoding: strength(effect) <= 1 - strength(cause). Intervening on the effect lowers the causes.
 rivals    decoding: margin(i) -= max(0, largest margin of its rivals), so that at most one of them is on.
           Intervening on one lowers the scores of the others.
-replaces  intervening only: lowering a cause raises the effect so that the full beard stays as strong as it was.
-hides     visible(effect) = False where strength(cause) > .5: the label keeps its value but cannot be read from
-          pixels, and is not scored. Interventions do not remove the cover.
+replaces  intervening only: lowering a cause raises the effect so that the full beard stays as it was.
+hides     visible(effect) = False where strength(cause) > .5: the label keeps its value but cannot be read
+          from pixels, and is not scored. Interventions do not remove the cover.
 
-CelebA's 5_o_Clock_Shadow goes with No_Beard in 28 % of its cases (stubble), so it entails nothing. Hair colours and
-Receding_Hairline keep their value under Bald (brows, beard and the rim keep the colour) and are hidden.
+CelebA's 5_o_Clock_Shadow goes with No_Beard in 28 % of its cases (stubble), so it entails nothing. Hair
+colours and Receding_Hairline keep their value under Bald (brows, beard and the rim keep the colour), hidden.
 """
 
 
@@ -120,14 +122,15 @@ def entailed(attribute: str) -> tuple[str, ...]:
 def intervene(margins: np.ndarray, attribute: str, value: np.ndarray) -> np.ndarray:
     """Margins [N, 40] after setting `attribute` to the strengths `value` [N], with what the table entails.
 
-    Rivals and excluding causes are lowered to at most 1 - value, stretched so that the lowest value leaves them alone.
+    Rivals and excluding causes are lowered to at most 1 - value, stretched so that the lowest value leaves
+    them alone.
     """
     k = attribute_index(attribute)
     value = np.clip(value, LOWEST, HIGHEST)
     room = margin_of(np.clip((HIGHEST - value) / (HIGHEST - LOWEST), LOWEST, 1 - 1e-12))
     changed = margins.copy()
     changed[:, k] = margin_of(value)
-    causes = {cause for cause, effect in _EXCLUDES if effect == k} | {i for i, effect in _RIVALS if effect == k}
+    causes = {cause for cause, effect in (*_EXCLUDES, *_RIVALS) if effect == k}
     for i in causes:
         np.minimum(changed[:, i], room, out=changed[:, i])
     if k in _KINDS:
@@ -135,5 +138,6 @@ def intervene(margins: np.ndarray, attribute: str, value: np.ndarray) -> np.ndar
         kinds = resolve(changed)[:, _KINDS].max(axis=1)
         needed = margin_of(np.clip(1 - before - kinds, LOWEST, HIGHEST))
         lowered = changed[:, k] < margins[:, k]
-        changed[:, _NO_BEARD] = np.where(lowered, np.maximum(changed[:, _NO_BEARD], needed), changed[:, _NO_BEARD])
+        raised = np.maximum(changed[:, _NO_BEARD], needed)
+        changed[:, _NO_BEARD] = np.where(lowered, raised, changed[:, _NO_BEARD])
     return changed

@@ -1,18 +1,20 @@
 """Facial expression: attribute and expression scores -> FACS action units -> percentages of seven emotions.
 
-Units and prototypes follow the Facial Action Coding System and its emotion dictionary (Ekman, Friesen and Hager 2002).
+Units and prototypes follow the Facial Action Coding System and its emotion dictionary (Ekman, Friesen and
+Hager 2002).
 """
 
 import numpy as np
 
-from hfld.attributes import EMOTIONS, attribute_index
+from hfld.attributes import attribute_index
 from hfld.portraits.entailment import sigmoid
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 12, 15, 17, 20, 23, 25, 26)
 """FACS numbers, the order of every [N, 14] array of units.
 
-1 inner brow up, 2 outer brow up, 4 brows down and together, 5 upper lid up, 6 cheeks up, 7 lids tight, 9 nose wrinkled,
-12 lip corners up, 15 lip corners down, 17 chin up, 20 lips stretched, 23 lips tight, 25 lips apart, 26 jaw down.
+1 inner brow up, 2 outer brow up, 4 brows down and together, 5 upper lid up, 6 cheeks up, 7 lids tight, 9 nose
+wrinkled, 12 lip corners up, 15 lip corners down, 17 chin up, 20 lips stretched, 23 lips tight, 25 lips apart,
+26 jaw down.
 """
 
 PROTOTYPES = {
@@ -34,11 +36,11 @@ ONSET = 5.0
 NEUTRAL_EVIDENCE = 0.4
 TEMPERATURE = 0.12
 FOREIGN = 0.25
-"""emotions = softmax(evidence / TEMPERATURE): 1 for a full prototype, less FOREIGN per unit of strange activity."""
+"""emotions = softmax(evidence / TEMPERATURE): 1 for a full prototype, less FOREIGN per unit foreign to it."""
 
 _ROW = {unit: j for j, unit in enumerate(ACTION_UNITS)}
 _MOUTH = (25, 26)
-_SCORED = tuple(name for name in EMOTIONS if name not in ("happy", "neutral"))  # order of the expression scores
+_SCORED = ("angry", "disgust", "fear", "sad", "surprise")  # order of the expression scores
 
 
 def _vector(emotion: str) -> np.ndarray:
@@ -54,7 +56,7 @@ def _evidence_weights() -> np.ndarray:
     for emotion in PROTOTYPES:
         vector = _vector(emotion)
         foreign = vector == 0
-        foreign[[_ROW[unit] for unit in (*_MOUTH, 7)]] = False  # speech and squinting speak against no emotion
+        foreign[[_ROW[unit] for unit in (*_MOUTH, 7)]] = False  # speech and squints speak against no emotion
         weights.append(vector / (vector @ vector) - FOREIGN * foreign)
     return np.stack(weights, axis=1)
 
@@ -65,9 +67,11 @@ _WEIGHTS = _evidence_weights()
 
 
 def intensities(margins: np.ndarray, smile: np.ndarray) -> np.ndarray:
-    """[N, 5] in [0, 1] of anger, disgust, fear, sadness, surprise, from expression margins [N, 5] and the smile [N].
+    """[N, 5] in [0, 1] of anger, disgust, fear, sadness, surprise, from expression margins [N, 5] and the
+    smile [N].
 
-    Rising expressions share the face: each is weighted by a softmax, so that equally strong ones blend half and half.
+    Rising expressions share the face: each is weighted by a softmax, so that equally strong ones blend half
+    and half.
     """
     shares = np.exp(ONSET * (margins - margins.max(axis=1, keepdims=True)))
     shares /= shares.sum(axis=1, keepdims=True)
@@ -78,14 +82,15 @@ def intensities(margins: np.ndarray, smile: np.ndarray) -> np.ndarray:
 def action_units(strengths: np.ndarray, margins: np.ndarray) -> np.ndarray:
     """Units [N, 14] in [0, 1] from attribute strengths [N, 40] and expression margins [N, 5].
 
-    12 is exactly the strength of Smiling, 25 that of Mouth_Slightly_Open; 7 is above .5 exactly where Narrow_Eyes is.
+    12 is exactly the strength of Smiling, 25 that of Mouth_Slightly_Open; 7 is above .5 exactly where
+    Narrow_Eyes is.
     """
     smile = strengths[:, attribute_index("Smiling")]
     parted = strengths[:, attribute_index("Mouth_Slightly_Open")]
     narrow = strengths[:, attribute_index("Narrow_Eyes")]
     cheeks = strengths[:, attribute_index("High_Cheekbones")]
     drive = intensities(margins, smile)
-    units = 1 - np.prod(1 - drive[:, :, None] * _DRIVEN[None], axis=1)  # [N, 14]: expressions add up, at most to 1
+    units = 1 - np.prod(1 - drive[:, :, None] * _DRIVEN[None], axis=1)  # [N, 14]: they add up, at most to 1
     fear, surprise = (drive[:, _SCORED.index(name)] for name in ("fear", "surprise"))
     units[:, _ROW[5]] *= 1 - narrow
     units[:, _ROW[6]] = smile * (0.5 + 0.5 * cheeks)

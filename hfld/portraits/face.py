@@ -37,7 +37,9 @@ def paint_neck(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
         np.concatenate([fold, head.contour[9:24][::-1] + np.array([0, 6.4])]) + np.array([0, 1.0]),
         colours.skin * 0.93, 0.95 * s["Double_Chin"], clip,
     )  # fmt: skip
-    canvas.stroke(head.contour[9:24] + np.array([0, 6.9]), colours.skin * 0.5, 1.8, 0.9 * s["Double_Chin"], blur=0.3)
+    canvas.stroke(
+        head.contour[9:24] + np.array([0, 6.9]), colours.skin * 0.5, 1.8, 0.9 * s["Double_Chin"], blur=0.3
+    )
 
 
 def paint_ears(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
@@ -69,7 +71,9 @@ def paint_skin(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     canvas.multiply(gain, face)
     canvas.fill([np.concatenate([head.contour, head.contour[::-1] * 0.86 + head.contour.mean(0) * 0.14])],
                 colours.skin * 0.68, 0.5, face, blur=2.4)  # fmt: skip
-    canvas.glow(head.project(np.array([[0.0, -24.0]]))[0], (17, 10), mix(colours.skin, _WHITE, 0.35), 0.42, face)
+    canvas.glow(
+        head.project(np.array([[0.0, -24.0]]))[0], (17, 10), mix(colours.skin, _WHITE, 0.35), 0.42, face
+    )
 
     cheeks = [head.project(np.array([[side * 19.0, 15.0 - 1.8 * s.au(6)]]))[0] for side in (-1, 1)]
     for side, cheek in zip((-1, 1), cheeks, strict=True):
@@ -77,10 +81,26 @@ def paint_skin(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
         rose = mix(colours.skin, (232, 56, 74), 0.75)
         canvas.glow(cheek, (wide, 6.4), rose, 0.10 + 0.80 * s["Rosy_Cheeks"] + 0.10 * s["Heavy_Makeup"], face)
         bone = cheek + np.array([side * 2.0, -5.5])
-        canvas.glow(bone, (wide * 0.9, 3.0), mix(colours.skin * 1.15, (255, 240, 226), 0.5), 0.05 + 0.95 * s["High_Cheekbones"], face, side * -0.35)
+        canvas.glow(
+            bone,
+            (wide * 0.9, 3.0),
+            mix(colours.skin * 1.15, (255, 240, 226), 0.5),
+            0.05 + 0.95 * s["High_Cheekbones"],
+            face,
+            side * -0.35,
+        )
         hollow = cheek + np.array([side * 3.0, 7.5])
-        canvas.glow(hollow, (wide * 1.1, 3.4), colours.skin * 0.45, 0.9 * s["High_Cheekbones"] * (1 - 0.5 * s["Chubby"]), face, side * -0.55)
-        canvas.glow(cheek + np.array([0, 4.0]), (wide, 7.0), mix(colours.skin, _WHITE, 0.3), 0.35 * s["Chubby"], face)
+        canvas.glow(
+            hollow,
+            (wide * 1.1, 3.4),
+            colours.skin * 0.45,
+            0.9 * s["High_Cheekbones"] * (1 - 0.5 * s["Chubby"]),
+            face,
+            side * -0.55,
+        )
+        canvas.glow(
+            cheek + np.array([0, 4.0]), (wide, 7.0), mix(colours.skin, _WHITE, 0.3), 0.35 * s["Chubby"], face
+        )
     _paint_blemishes(canvas, head, colours, cheeks)
     _paint_age(canvas, head, colours)
 
@@ -98,7 +118,13 @@ def _paint_blemishes(canvas: Canvas, head: Head, colours: SimpleNamespace, cheek
     dots += [ellipse(spot, (0.9, 0.9), 10) for spot in brow]
     canvas.fill(dots, mix(colours.skin * 0.58, (120, 50, 34), 0.35), 0.42 * dull, head.face, blur=0.2)
     for cheek in cheeks:
-        canvas.glow(cheek + np.array([0, -3.0]), (9, 7), mix(colours.skin * 1.1, (255, 236, 214), 0.4), 0.55 * glow, head.face)
+        canvas.glow(
+            cheek + np.array([0, -3.0]),
+            (9, 7),
+            mix(colours.skin * 1.1, (255, 236, 214), 0.4),
+            0.55 * glow,
+            head.face,
+        )
         for spot, reach in (((5.0, -1.0), 3.6), ((-3.0, 7.0), 3.0)):
             canvas.glow(cheek + np.array(spot), (reach, reach), blotch, 0.42 * dull, head.face)
     for x, y in ((-9.0, -22.0), (6.0, -18.0), (1.0, 39.5)):
@@ -122,14 +148,31 @@ def _paint_age(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
             canvas.stroke(tail, line, 1.0, 0.9 * max(0.95 * old, 0.55 * s.au(6) * s.au(12)), head.face)
         nose, mouth = head.nose.ring[2 if side < 0 else 8], head.mouth.outer[0 if side < 0 else 6]
         out = np.array([side * (1.8 + 1.5 * s.au(12)), 0])
-        fold = curve(np.stack([nose + out * 0.5, (nose + mouth) / 2 + out * 1.7, mouth + out * 1.3 + np.array([0, 1.5])]))
-        canvas.stroke(fold, colours.skin * 0.58, 1.3, min(0.95, 0.9 * old + 0.38 * s.au(12) + 0.55 * s.au(9)), head.face, blur=0.25)
+        fold = curve(
+            np.stack(
+                [nose + out * 0.5, (nose + mouth) / 2 + out * 1.7, mouth + out * 1.3 + np.array([0, 1.5])]
+            )
+        )
+        canvas.stroke(
+            fold,
+            colours.skin * 0.58,
+            1.3,
+            min(0.95, 0.9 * old + 0.38 * s.au(12) + 0.55 * s.au(9)),
+            head.face,
+            blur=0.25,
+        )
         jowl = mouth + np.array([side * 4.5, 8.0])
         canvas.glow(jowl, (3.4, 5.5), colours.skin * 0.5, 0.7 * old, head.face, side * -0.4)
         bag = eye.outline[[0, 7, 6, 5, 4]] + np.array([0, 2.2])
         canvas.glow(bag.mean(axis=0) + np.array([0, 1.2]), (6.2, 2.2), mix(colours.skin * 0.38, (66, 34, 92), 0.4),
                     0.95 * s["Bags_Under_Eyes"] + 0.1 * old, head.face)  # fmt: skip
-        canvas.stroke(curve(bag + np.array([0, 2.4])), colours.skin * 0.5, 1.1, 0.85 * s["Bags_Under_Eyes"] + 0.15 * old, head.face)
+        canvas.stroke(
+            curve(bag + np.array([0, 2.4])),
+            colours.skin * 0.5,
+            1.1,
+            0.85 * s["Bags_Under_Eyes"] + 0.15 * old,
+            head.face,
+        )
     # Furrows between the brows (4) and across the bridge (9).
     for side in (-1, 1):
         furrow = head.project(np.array([[side * 2.4, -13.0], [side * 1.9, -9.5], [side * 2.5, -6.0]]))
@@ -179,45 +222,96 @@ def paint_nose(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     canvas.stroke(curve(nose.bridge[1:]), mix(colours.skin, _WHITE, 0.6), 2.0, 0.45, head.face, blur=0.6)
     canvas.glow(nose.tip, (3.2 + 1.2 * s["Big_Nose"], 2.6), mix(colours.skin, _WHITE, 0.6), 0.5, head.face)
     ball = np.concatenate([nose.ring[2:9], nose.tip[None] + np.array([[2.0, -3.5], [-2.0, -3.5]])])
-    canvas.fill(curve(ball, closed=True), mix(colours.skin, (214, 88, 74), 0.35) * 0.93, 0.25 + 0.35 * s["Big_Nose"], head.face, blur=0.6)
+    canvas.fill(
+        curve(ball, closed=True),
+        mix(colours.skin, (214, 88, 74), 0.35) * 0.93,
+        0.25 + 0.35 * s["Big_Nose"],
+        head.face,
+        blur=0.6,
+    )
     under = curve(nose.ring[2:9])
-    canvas.stroke(under + np.array([0, 0.5]), colours.skin * 0.42, 1.4 + 0.5 * s["Big_Nose"], 0.85, head.face, blur=0.2)
+    canvas.stroke(
+        under + np.array([0, 0.5]), colours.skin * 0.42, 1.4 + 0.5 * s["Big_Nose"], 0.85, head.face, blur=0.2
+    )
     for i, flip in ((3, -1), (7, 1)):
-        canvas.ellipse(nose.ring[i] + np.array([-flip * 0.7, -0.5]), (1.5 + 0.5 * s["Big_Nose"] - 0.4 * s["Pointy_Nose"], 0.95), _DARK, 0.8, head.face)
+        canvas.ellipse(
+            nose.ring[i] + np.array([-flip * 0.7, -0.5]),
+            (1.5 + 0.5 * s["Big_Nose"] - 0.4 * s["Pointy_Nose"], 0.95),
+            _DARK,
+            0.8,
+            head.face,
+        )
         wing = nose.ring[[2, 3]] if flip < 0 else nose.ring[[8, 7]]
-        arc = np.stack([wing[0] + np.array([-flip * 0.4, -3.2]), wing[0] + np.array([flip * 0.5, -0.8]), wing[1]])
+        arc = np.stack(
+            [wing[0] + np.array([-flip * 0.4, -3.2]), wing[0] + np.array([flip * 0.5, -0.8]), wing[1]]
+        )
         canvas.stroke(curve(arc), colours.skin * 0.5, 1.0, 0.7, head.face)
-    beak = np.stack([nose.bridge[2] + np.array([-1.3, 0]), nose.ring[5] + np.array([0, 0.4]), nose.bridge[2] + np.array([1.3, 0])])
+    beak = np.stack(
+        [
+            nose.bridge[2] + np.array([-1.3, 0]),
+            nose.ring[5] + np.array([0, 0.4]),
+            nose.bridge[2] + np.array([1.3, 0]),
+        ]
+    )
     canvas.fill(beak, mix(colours.skin, _WHITE, 0.6), 0.55 * s["Pointy_Nose"], head.face, blur=0.3)
-    edge = np.stack([nose.bridge[1] + np.array([side * 2.0, 0]), nose.bridge[2] + np.array([side * 2.2, 0]), nose.ring[5]])
+    edge = np.stack(
+        [nose.bridge[1] + np.array([side * 2.0, 0]), nose.bridge[2] + np.array([side * 2.2, 0]), nose.ring[5]]
+    )
     canvas.stroke(curve(edge), colours.skin * 0.5, 1.2, 0.75 * s["Pointy_Nose"], head.face)
 
 
 def paint_mouth(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     """Lips, teeth, tongue."""
     s, mouth = head.sheet, head.mouth
-    outer = np.concatenate([curve(mouth.outer[:7]), curve(np.concatenate([mouth.outer[6:], mouth.outer[:1]]))])
-    inner = np.concatenate([curve(mouth.inner[:5]), curve(np.concatenate([mouth.inner[4:], mouth.inner[:1]]))])
-    canvas.glow(mouth.outer[9] + np.array([0, 3.4]), (7.0, 1.8), colours.skin * 0.5, 0.45 + 0.3 * s["Big_Lips"], head.face)
+    outer = np.concatenate(
+        [curve(mouth.outer[:7]), curve(np.concatenate([mouth.outer[6:], mouth.outer[:1]]))]
+    )
+    inner = np.concatenate(
+        [curve(mouth.inner[:5]), curve(np.concatenate([mouth.inner[4:], mouth.inner[:1]]))]
+    )
+    canvas.glow(
+        mouth.outer[9] + np.array([0, 3.4]),
+        (7.0, 1.8),
+        colours.skin * 0.5,
+        0.45 + 0.3 * s["Big_Lips"],
+        head.face,
+    )
     canvas.fill(outer, colours.lip)
     clip = canvas.mask(outer)
     upper = np.concatenate([mouth.outer[:7], mouth.inner[4::-1]])
     canvas.fill(upper, colours.lip * 0.72, 0.6, clip, blur=0.3)
     shine = mouth.outer[[10, 9, 8]] * 0.6 + mouth.inner[[7, 6, 5]] * 0.4
-    canvas.stroke(shine, mix(colours.lip, _WHITE, 0.75), 1.0, 0.4 + 0.35 * s["Wearing_Lipstick"], clip, blur=0.3)
+    canvas.stroke(
+        shine, mix(colours.lip, _WHITE, 0.75), 1.0, 0.4 + 0.35 * s["Wearing_Lipstick"], clip, blur=0.3
+    )
     canvas.fill(inner, (62, 12, 18), 1.0)
     hole = canvas.mask(inner)
     openness = np.clip(mouth.gap / 2.0, 0, 1)
-    teeth = np.concatenate([mouth.inner[:5], (mouth.inner[:5] * 0.45 + mouth.inner[[0, 7, 6, 5, 4]] * 0.55)[::-1]])
+    teeth = np.concatenate(
+        [mouth.inner[:5], (mouth.inner[:5] * 0.45 + mouth.inner[[0, 7, 6, 5, 4]] * 0.55)[::-1]]
+    )
     teeth[5:, 1] = np.minimum(teeth[5:, 1], teeth[4::-1, 1] + 3.6)
     canvas.fill(teeth, (248, 246, 240), openness, hole)
-    canvas.glow(mouth.inner[6] + np.array([0, 0.6]), (5.0, 1.9), (198, 74, 84), np.clip(mouth.gap / 6 - 0.3, 0, 1), hole)
+    canvas.glow(
+        mouth.inner[6] + np.array([0, 0.6]),
+        (5.0, 1.9),
+        (198, 74, 84),
+        np.clip(mouth.gap / 6 - 0.3, 0, 1),
+        hole,
+    )
     canvas.stroke(curve(mouth.inner[:5]), (70, 20, 24), 0.9, 0.9 - 0.4 * openness, taper=True)
     for corner in (mouth.inner[0], mouth.inner[4]):
         canvas.ellipse(corner, (0.9, 0.8), colours.skin * 0.38, 0.6)
     # Chin raise: a dimpled chin and a shadow that curls up (unit 17).
     chin = head.contour[16] * 0.45 + mouth.outer[9] * 0.55
-    canvas.stroke(curve(chin + np.array([[-4.5, 1.0], [0, -0.9], [4.5, 1.0]])), colours.skin * 0.5, 1.3, 0.85 * s.au(17), head.face, blur=0.25)
+    canvas.stroke(
+        curve(chin + np.array([[-4.5, 1.0], [0, -0.9], [4.5, 1.0]])),
+        colours.skin * 0.5,
+        1.3,
+        0.85 * s.au(17),
+        head.face,
+        blur=0.25,
+    )
     # Lip press lines beside the mouth (units 15 and 23).
     for i, side in ((0, -1), (6, 1)):
         start = mouth.outer[i]

@@ -24,7 +24,9 @@ def shape_hair(head: Head) -> None:
     radii = head.skull_radii + volume
     angle = np.linspace(np.pi + 0.34, -0.34, 41)
     ripple = 1 + wave * 0.035 * np.sin(angle * 15)
-    outer = head.skull + np.stack([np.cos(angle) * radii[0], -np.sin(angle) * radii[1]], axis=1) * ripple[:, None]
+    outer = (
+        head.skull + np.stack([np.cos(angle) * radii[0], -np.sin(angle) * radii[1]], axis=1) * ripple[:, None]
+    )
 
     half = _HAIRLINE[:, :2].copy()
     half[:, 1] += _HAIRLINE[:, 2] * s["Receding_Hairline"] * 1.15
@@ -43,7 +45,11 @@ def shape_hair(head: Head) -> None:
     wide = radii[0] + 0.5 + 4.0 * length * (1 - 0.35 * straight)
     y = np.linspace(head.skull[1], bottom, 19)
     t = (y - y[0]) / (bottom - y[0])
-    swell = wide + np.sin(t * np.pi) * 2.5 * length + wave * (3.4 * np.sin((y - 40) * 0.50) + 3.0 * t) * min(1.0, 0.35 + length)
+    swell = (
+        wide
+        + np.sin(t * np.pi) * 2.5 * length
+        + wave * (3.4 * np.sin((y - 40) * 0.50) + 3.0 * t) * min(1.0, 0.35 + length)
+    )
     swell = swell - (1 - straight) * (1 - wave) * 8.0 * t**4
     crown = np.linspace(np.pi, 0, 25)
     top = np.stack([centre + np.cos(crown) * wide, head.skull[1] - np.sin(crown) * radii[1]], axis=1)
@@ -59,7 +65,9 @@ def paint_back_hair(canvas: Canvas, head: Head, colours: SimpleNamespace) -> Non
     """Hair behind the head and neck."""
     hair = head.hair
     ends = np.linspace(hair.right[-1], hair.left[-1], 9)[1:-1]
-    ends[:, 1] += (1 - hair.straight) * 3.0 * np.sin(np.linspace(0, np.pi, 7)) + hair.wave * 2.5 * np.sin(np.arange(7) * 2.6)
+    ends[:, 1] += (1 - hair.straight) * 3.0 * np.sin(np.linspace(0, np.pi, 7)) + hair.wave * 2.5 * np.sin(
+        np.arange(7) * 2.6
+    )
     outline = np.concatenate([hair.top, hair.right, ends, hair.left[::-1]])
     canvas.fill(outline, colours.hair * 0.66, hair.shown)
     clip = canvas.mask(outline)
@@ -83,9 +91,13 @@ def paint_hair(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
         for side, edge in ((-1, hair.left), (1, hair.right)):
             temple = hair.inner[8 if side < 0 else -9]
             start, end = edge[:1] + np.array([[0, -4.0]]), edge
-            jaw = np.stack([hair.inner[1 if side < 0 else -2], *head.contour[[5, 8] if side < 0 else [27, 24]]])
+            jaw = np.stack(
+                [hair.inner[1 if side < 0 else -2], *head.contour[[5, 8] if side < 0 else [27, 24]]]
+            )
             cheek = jaw + np.array([[side * -0.6, 1.0], [side * 0.0, 0], [side * 2.2, 0]])
-            stop = edge[-1] * (0.5 + 0.5 * reach) + np.array([cheek[-1, 0], edge[-1, 1]]) * (0.5 - 0.5 * reach)
+            stop = edge[-1] * (0.5 + 0.5 * reach) + np.array([cheek[-1, 0], edge[-1, 1]]) * (
+                0.5 - 0.5 * reach
+            )
             last = np.array([0.3 * stop[0] + 0.7 * (cheek[-1, 0] + side * 1.5), hair.bottom])
             inside = curve(np.stack([temple + np.array([0, -3.0]), *cheek, last]))
             inside[:, 0] += side * hair.wave * 1.5 * np.sin(inside[:, 1] * 0.5) * smoothstep(hair.length)
@@ -97,10 +109,19 @@ def paint_hair(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     clip = canvas.mask(cap, *[lock for lock, _, _ in locks])
     # Bands of light and shade that follow the head, rippling when the hair is wavy.
     ripple = hair.wave * 0.9 * np.sin(np.linspace(0, 34, 41))[:, None] * np.array([[0.3, 1.0]])
-    for f, tone, width, alpha in ((0.30, light, 3.2, 0.5), (0.52, dark, 1.6, 0.45), (0.72, light, 1.6, 0.35), (0.88, dark, 1.5, 0.4), (0.13, dark, 1.4, 0.3)):
+    for f, tone, width, alpha in (
+        (0.30, light, 3.2, 0.5),
+        (0.52, dark, 1.6, 0.45),
+        (0.72, light, 1.6, 0.35),
+        (0.88, dark, 1.5, 0.4),
+        (0.13, dark, 1.4, 0.3),
+    ):
         band = hair.outer * (1 - f) + hair.inner * f + ripple
         canvas.stroke(band[2:-2], tone, width, alpha * shown * (1 - 0.55 * hair.straight), clip, blur=0.35)
-    comb = [ribbon(np.stack([hair.outer[i] * 0.96 + hair.inner[i] * 0.04, hair.inner[i]]), 0.8) for i in range(2, 40, 2)]
+    comb = [
+        ribbon(np.stack([hair.outer[i] * 0.96 + hair.inner[i] * 0.04, hair.inner[i]]), 0.8)
+        for i in range(2, 40, 2)
+    ]
     canvas.fill(comb, dark * 0.8, 0.75 * hair.straight * shown, clip)
     gloss = hair.outer[8:-8] * 0.62 + hair.inner[8:-8] * 0.38
     canvas.stroke(gloss, light, 3.4, 0.6 * hair.straight * shown, clip, blur=0.5)
@@ -127,7 +148,10 @@ def _paint_bangs(canvas: Canvas, head: Head, colours: SimpleNamespace, shown: fl
     canvas.fill(outline, colours.hair * 0.93, alpha)
     clip = canvas.mask(outline)
     top = roof[np.linspace(0, 20, 15).round().astype(int)]
-    strands = [ribbon(np.stack([a, (a + b) / 2 + np.array([0.5, 0]), b]), 0.9) for a, b in zip(top[1:-1], fringe[1:-1], strict=True)]
+    strands = [
+        ribbon(np.stack([a, (a + b) / 2 + np.array([0.5, 0]), b]), 0.9)
+        for a, b in zip(top[1:-1], fringe[1:-1], strict=True)
+    ]
     canvas.fill(strands, colours.hair * 0.5, 0.75 * alpha, clip)
     canvas.stroke(curve(fringe), colours.hair * 0.45, 1.0, 0.8 * alpha)
 
@@ -142,8 +166,16 @@ def _paint_rim(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
         x = np.array([31.5, 31.8, 30.0, 27.0]) * side
         inside = head.project(np.stack([x * np.array([0.95, 0.9, 0.86, 0.9]), y], axis=1))
         reach = head.skull_radii[0] + 1.0
-        outside = np.stack([np.full(4, head.skull[0] + side * reach) - side * np.array([0.6, 0, 0.8, 3.0]), inside[:, 1]], axis=1)
-        canvas.fill(curve(np.concatenate([inside, outside[::-1]]), closed=True), colours.hair * 0.85, 0.95 * bald, blur=0.3)
+        outside = np.stack(
+            [np.full(4, head.skull[0] + side * reach) - side * np.array([0.6, 0, 0.8, 3.0]), inside[:, 1]],
+            axis=1,
+        )
+        canvas.fill(
+            curve(np.concatenate([inside, outside[::-1]]), closed=True),
+            colours.hair * 0.85,
+            0.95 * bald,
+            blur=0.3,
+        )
     shine = head.project(np.array([[5.0, -38.0]]))[0]
     canvas.glow(shine, (10, 5), mix(colours.skin, _WHITE, 0.85), 0.75 * bald, head.face)
 
@@ -154,18 +186,39 @@ def paint_beard(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     kinds = {name: s[name] for name in ("5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns")}
     full = s.full_beard
     under = nose.ring[5] + np.array([0, 2.2])
-    left = np.stack([contour[4], contour[7] * 0.72 + nose.ring[2] * 0.28, mouth[0] * 0.75 + contour[9] * 0.25, mouth[0] + np.array([-1.0, -3.8])])
-    right = np.stack([contour[28], contour[25] * 0.72 + nose.ring[8] * 0.28, mouth[6] * 0.75 + contour[23] * 0.25, mouth[6] + np.array([1.0, -3.8])])
-    edge = curve(np.concatenate([left, under[None] + np.array([[-4.0, -0.4], [0, 0.6], [4.0, -0.4]]), right[::-1]]))
+    left = np.stack(
+        [
+            contour[4],
+            contour[7] * 0.72 + nose.ring[2] * 0.28,
+            mouth[0] * 0.75 + contour[9] * 0.25,
+            mouth[0] + np.array([-1.0, -3.8]),
+        ]
+    )
+    right = np.stack(
+        [
+            contour[28],
+            contour[25] * 0.72 + nose.ring[8] * 0.28,
+            mouth[6] * 0.75 + contour[23] * 0.25,
+            mouth[6] + np.array([1.0, -3.8]),
+        ]
+    )
+    edge = curve(
+        np.concatenate([left, under[None] + np.array([[-4.0, -0.4], [0, 0.6], [4.0, -0.4]]), right[::-1]])
+    )
     region = np.concatenate([edge, contour[28:3:-1] + np.array([0, 0.8])])
     stubble = mix(colours.skin * 0.5, (58, 62, 74), 0.5)
     canvas.fill(region, stubble, 0.62 * kinds["5_o_Clock_Shadow"], head.face, blur=0.9)
     if full > 0.005:
-        low = contour[28:3:-1] * np.array([1.0, 1.0]) + np.stack([np.zeros(25), 4.2 * np.sin(np.linspace(0, np.pi, 25))], axis=1)
+        low = contour[28:3:-1] * np.array([1.0, 1.0]) + np.stack(
+            [np.zeros(25), 4.2 * np.sin(np.linspace(0, np.pi, 25))], axis=1
+        )
         beard = np.concatenate([edge, low])
         canvas.fill(beard, colours.beard, 0.96 * full, blur=0.35)
         clip = canvas.mask(beard)
-        hairs = [ribbon(np.stack([a, a * 0.6 + b * 0.4]), 0.7) for a, b in zip(low[2:-2:2], np.repeat(mouth[9][None], 11, 0), strict=True)]
+        hairs = [
+            ribbon(np.stack([a, a * 0.6 + b * 0.4]), 0.7)
+            for a, b in zip(low[2:-2:2], np.repeat(mouth[9][None], 11, 0), strict=True)
+        ]
         canvas.fill(hairs, mix(colours.beard, _WHITE, 0.22), 0.55 * full, clip)
     chin = contour[16]
     wide = 0.92
@@ -180,11 +233,26 @@ def paint_beard(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     middle = (mouth[3] + under) / 2
     lower = np.array([[-1.02, 3.4], [-0.55, 0.6], [0, 1.0], [0.55, 0.6], [1.02, 3.4]]) * step + middle
     upper = np.array([[0.86, -0.6], [0.4, -2.9], [0, -2.1], [-0.4, -2.9], [-0.86, -0.6]]) * step + middle
-    canvas.fill(curve(np.concatenate([lower, upper]), closed=True, steps=4), colours.beard, 0.97 * kinds["Mustache"], blur=0.25)
+    canvas.fill(
+        curve(np.concatenate([lower, upper]), closed=True, steps=4),
+        colours.beard,
+        0.97 * kinds["Mustache"],
+        blur=0.25,
+    )
     burns = []
     for rim, inward in ((contour[0:7], 1), (contour[32:25:-1], -1)):
-        inner = rim + np.stack([inward * np.array([4.6, 4.7, 4.8, 5.0, 5.2, 5.4, 5.6]) * (head.cos if inward * head.sin < 0 else 1), np.zeros(7)], axis=1)
-        burns.append(np.concatenate([rim[:1] + np.array([[0, -5]]), rim, inner[::-1], inner[:1] + np.array([[0, -5]])]))
+        inner = rim + np.stack(
+            [
+                inward
+                * np.array([4.6, 4.7, 4.8, 5.0, 5.2, 5.4, 5.6])
+                * (head.cos if inward * head.sin < 0 else 1),
+                np.zeros(7),
+            ],
+            axis=1,
+        )
+        burns.append(
+            np.concatenate([rim[:1] + np.array([[0, -5]]), rim, inner[::-1], inner[:1] + np.array([[0, -5]])])
+        )
     canvas.fill(burns, colours.beard, 0.95 * kinds["Sideburns"], head.face, blur=0.3)
 
 
@@ -203,11 +271,24 @@ def paint_hat(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     rim = np.stack([x, y + bulge], axis=1)
     canvas.fill(np.concatenate([dome, curve(rim)[::-1]]), colours.hat, alpha)
     clip = canvas.mask(dome)
-    ribs = [ribbon(np.stack([dome[i], (dome[i] + rim[j]) / 2 + np.array([0, -1]), rim[j]]), 0.8) for i, j in zip(range(3, 28, 3), range(2, 11), strict=True)]
+    ribs = [
+        ribbon(np.stack([dome[i], (dome[i] + rim[j]) / 2 + np.array([0, -1]), rim[j]]), 0.8)
+        for i, j in zip(range(3, 28, 3), range(2, 11), strict=True)
+    ]
     canvas.fill(ribs, colours.hat * 0.62, 0.55 * alpha, clip)
-    canvas.glow(head.skull + np.array([-9.0, -radii[1] * 0.7]), (11, 7), mix(colours.hat, _WHITE, 0.5), 0.5 * alpha, clip)
+    canvas.glow(
+        head.skull + np.array([-9.0, -radii[1] * 0.7]),
+        (11, 7),
+        mix(colours.hat, _WHITE, 0.5),
+        0.5 * alpha,
+        clip,
+    )
     fold = np.concatenate([curve(rim) + np.array([0, -8.2]), curve(rim)[::-1] + np.array([0, 0.8])])
     canvas.fill(fold, colours.hat * 0.72, alpha)
-    canvas.stroke(curve(rim) + np.array([0, -8.2]), mix(colours.hat, _WHITE, 0.35), 0.9, 0.8 * alpha, taper=False)
-    ticks = [ribbon(np.stack([p + np.array([0, -7.4]), p]), 0.7, taper=False) for p in curve(rim, steps=2)[1:-1]]
+    canvas.stroke(
+        curve(rim) + np.array([0, -8.2]), mix(colours.hat, _WHITE, 0.35), 0.9, 0.8 * alpha, taper=False
+    )
+    ticks = [
+        ribbon(np.stack([p + np.array([0, -7.4]), p]), 0.7, taper=False) for p in curve(rim, steps=2)[1:-1]
+    ]
     canvas.fill(ticks, colours.hat * 0.45, 0.6 * alpha)

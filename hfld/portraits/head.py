@@ -15,7 +15,9 @@ _EYES_Y = 54.0
 """Height in the picture of the point between the eyes."""
 
 # Right half of the neutral contour, from the temple to the chin: x, y.
-_JAW = np.array([[31.5, -4.0], [31.8, 6.0], [30.4, 16.0], [27.0, 26.5], [21.3, 36.8], [12.6, 44.4], [0.0, 47.3]])
+_JAW = np.array(
+    [[31.5, -4.0], [31.8, 6.0], [30.4, 16.0], [27.0, 26.5], [21.3, 36.8], [12.6, 44.4], [0.0, 47.3]]
+)
 # How much each of those points follows: jaw width, cheek fat, oval taper, jaw drop.
 _JAW_WIDTH = np.array([0.0, 0.1, 0.35, 1.0, 1.0, 0.7, 0.0])
 _JAW_FAT = np.array([0.1, 0.35, 0.85, 1.0, 0.9, 0.6, 0.0])
@@ -126,26 +128,38 @@ class Head:
         far = np.sign(self.sin) * x > 0
         plain = x * self.cos + z * self.sin
         side = np.sign(self.sin)
-        outline = side * np.maximum(side * plain, np.hypot(x * self.cos, 0.9 * front * self.sin * (np.abs(x) > 1)))
+        outline = side * np.maximum(
+            side * plain, np.hypot(x * self.cos, 0.9 * front * self.sin * (np.abs(x) > 1))
+        )
         turned = np.where(far, outline, plain)
         depth = z * self.cos - x * self.sin
-        self.contour = np.stack([turned, y * self.cos_pitch - depth * self.sin_pitch * 0.8], axis=1) + self.shift
+        self.contour = (
+            np.stack([turned, y * self.cos_pitch - depth * self.sin_pitch * 0.8], axis=1) + self.shift
+        )
 
     def _eye(self, side: int, eye_x: float) -> SimpleNamespace:
         s, v = self.sheet, self.sheet.value
         half = 6.5 * (1 + 0.05 * v("eye_size") + 0.05 * s["Heavy_Makeup"] - 0.03 * s["Male"])
-        opening = (1 + 0.07 * v("eye_size")) * (1 + 0.42 * s.au(5)) * (1 - 0.58 * s.au(7)) * (1 - 0.14 * s.au(12))
+        opening = (
+            (1 + 0.07 * v("eye_size")) * (1 + 0.42 * s.au(5)) * (1 - 0.58 * s.au(7)) * (1 - 0.14 * s.au(12))
+        )
         upper = 3.7 * opening
         lower = 2.2 * (1 - 0.35 * s.au(7)) * (1 - 0.4 * s.au(6)) * (1 + 0.1 * s.au(5))
         lift = -0.5 - 0.5 * v("eye_tilt")
         t = np.array([-1, -0.5, 0.05, 0.6, 1.0, 0.55, 0.0, -0.55])  # outer, above, inner, below
-        height = np.array([lift, -0.80 * upper, -upper, -0.72 * upper, 0.6, 0.72 * lower, lower, 0.85 * lower])
-        points = np.stack([side * (eye_x - t * half), height + np.array([0, 0.5, 0.2, 0.1, 0, 0, 0, 0.2]) * lift], axis=1)
+        height = np.array(
+            [lift, -0.80 * upper, -upper, -0.72 * upper, 0.6, 0.72 * lower, lower, 0.85 * lower]
+        )
+        points = np.stack(
+            [side * (eye_x - t * half), height + np.array([0, 0.5, 0.2, 0.1, 0, 0, 0, 0.2]) * lift], axis=1
+        )
         outline = self.project(points)
         gaze = np.array([2.0 * v("gaze_x"), 1.0 * v("gaze_y")])
         pupil = self.project(np.array([[side * eye_x, -0.35 * upper + 0.35 * lower]]) + gaze * 0.75)[0]
         lid = self.project(points[:5] + np.array([0, -1.9 - 0.35 * upper]))
-        return SimpleNamespace(side=side, outline=outline, pupil=pupil, half=half, upper=upper, lower=lower, crease=lid)
+        return SimpleNamespace(
+            side=side, outline=outline, pupil=pupil, half=half, upper=upper, lower=lower, crease=lid
+        )
 
     def _brow(self, side: int, eye_x: float, brow_y: float) -> np.ndarray:
         """Upper and lower edges [9, 2]: five points above from the outer end inwards, four below likewise."""
@@ -169,7 +183,9 @@ class Head:
     def _nose(self, nose_y: float) -> SimpleNamespace:
         s, v = self.sheet, self.sheet.value
         big, pointy = s["Big_Nose"], s["Pointy_Nose"]
-        wing = (5.6 + 0.45 * v("nose_width") + 0.5 * s["Male"]) * (1 + 0.60 * big - 0.28 * pointy) + 0.5 * s.au(9)
+        wing = (5.6 + 0.45 * v("nose_width") + 0.5 * s["Male"]) * (
+            1 + 0.60 * big - 0.28 * pointy
+        ) + 0.5 * s.au(9)
         wing += 0.5 * s.au(12)
         lift = 1.3 * s.au(9)
         protrude = 11.0 + 2.0 * big + 4.5 * pointy
@@ -188,10 +204,17 @@ class Head:
     def _mouth(self, mouth_y: float) -> SimpleNamespace:
         s, v = self.sheet, self.sheet.value
         smile, sad, stretch = s.au(12), s.au(15), s.au(20)
-        half = 10.2 + 0.5 * v("mouth_width") + 1.0 * s["Big_Lips"] + 3.6 * smile + 2.2 * stretch - 0.9 * s.au(23)
+        half = (
+            10.2 + 0.5 * v("mouth_width") + 1.0 * s["Big_Lips"] + 3.6 * smile + 2.2 * stretch - 0.9 * s.au(23)
+        )
         half -= 1.6 * s.au(26) * (1 - smile)
         corner = -3.9 * smile + 3.3 * sad + 0.5 * stretch
-        full = (1 + 0.10 * v("lip_fullness")) * (1 + 0.95 * s["Big_Lips"]) * (1 - 0.4 * s.au(23)) * (1 - 0.12 * smile)
+        full = (
+            (1 + 0.10 * v("lip_fullness"))
+            * (1 + 0.95 * s["Big_Lips"])
+            * (1 - 0.4 * s.au(23))
+            * (1 - 0.12 * smile)
+        )
         up, low = 2.5 * full, 3.1 * full * (1 - 0.1 * s.au(17))
         gap = 2.6 * s.au(25) + 6.2 * s.au(26)
         middle = 0.9 * smile - 0.7 * sad - 0.9 * s.au(17) - 0.6 * s.au(9)

@@ -23,7 +23,11 @@ def _disc(a: float, b: float, lightness: float, chroma: float) -> np.ndarray:
     """A colour from two opponent axes, so that hue has no seam."""
     norm = np.hypot(a, b)
     a, b = (a, b) / max(norm / 2.0, 1.0) if norm > 2 else (a, b)
-    red, green, blue = lightness + chroma * (a + 0.4 * b), lightness - chroma * 0.6 * a + 0.25 * chroma * b, lightness - chroma * b
+    red, green, blue = (
+        lightness + chroma * (a + 0.4 * b),
+        lightness - chroma * 0.6 * a + 0.25 * chroma * b,
+        lightness - chroma * b,
+    )
     return np.clip(np.array([red, green, blue], dtype=np.float32), 8, 250)
 
 
@@ -39,14 +43,24 @@ def palette(sheet: Sheet) -> SimpleNamespace:
 
     hue = smoothstep(v("hair_tone"), -1.5, 1.5)
     plain = mix((92, 30, 40), (186, 84, 34), hue)  # auburn to ginger: the hair that no label names
-    weights = np.array([sheet[name] ** 2 for name in _HAIR], dtype=np.float32) * np.array([1.0, 0.9, 1.15, 1.6])
+    weights = np.array([sheet[name] ** 2 for name in _HAIR], dtype=np.float32) * np.array(
+        [1.0, 0.9, 1.15, 1.6]
+    )
     rest = max(0.0, 1 - weights.max() * 1.15)
-    hair = (weights @ np.array(list(_HAIR.values()), dtype=np.float32) + rest * plain) / (weights.sum() + rest)
+    hair = (weights @ np.array(list(_HAIR.values()), dtype=np.float32) + rest * plain) / (
+        weights.sum() + rest
+    )
     hair = hair * (1 + 0.07 * v("hair_tone"))
 
     lip = mix(skin * np.array([0.86, 0.62, 0.60]), (176, 92, 88), 0.28)
     lip = mix(lip, (196, 22, 52), 0.92 * sheet["Wearing_Lipstick"])
-    iris = np.clip(np.array([86, 84, 72]) + 34 * v("eye_a") * np.array([0.9, 0.1, -1.0]) + 26 * v("eye_b") * np.array([-0.6, 0.5, 0.9]), 20, 190)
+    iris = np.clip(
+        np.array([86, 84, 72])
+        + 34 * v("eye_a") * np.array([0.9, 0.1, -1.0])
+        + 26 * v("eye_b") * np.array([-0.6, 0.5, 0.9]),
+        20,
+        190,
+    )
     accessory = smoothstep(v("accessory"), -1.6, 1.6)
     return SimpleNamespace(
         skin=skin,

@@ -1,7 +1,8 @@
 """A portrait's latent z ~ N(0, I_80) and its parameters: attribute strengths, action units and nuisance.
 
-The first 45 latents are mixed by a Gaussian copula into 40 attribute scores and 5 expression scores with CelebA's
-prevalences and co-occurrences; the other 35 are independent nuisance (identity geometry, colours, light, pose).
+The first 45 latents are mixed by a Gaussian copula into 40 attribute scores and 5 expression scores with
+CelebA's prevalences and co-occurrences; the other 35 are independent nuisance (identity geometry, colours,
+light, pose).
 """
 
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ __all__ = [
 ]  # fmt: skip
 
 NUISANCES = (
-    "face_width", "face_height", "jaw_width", "chin_length", "eye_size", "eye_spacing", "eye_tilt", "brow_height",
-    "brow_thickness", "brow_tilt", "nose_length", "nose_width", "mouth_width", "lip_fullness", "skin_tone", "skin_hue",
-    "hair_length", "hair_volume", "hair_tone", "hair_part", "eye_a", "eye_b", "cloth_a", "cloth_b", "cloth_l", "back_a",
-    "back_b", "back_l", "light_x", "light_strength", "yaw", "pitch", "gaze_x", "gaze_y", "accessory",
+    "face_width", "face_height", "jaw_width", "chin_length", "eye_size", "eye_spacing", "eye_tilt",
+    "brow_height", "brow_thickness", "brow_tilt", "nose_length", "nose_width", "mouth_width", "lip_fullness",
+    "skin_tone", "skin_hue", "hair_length", "hair_volume", "hair_tone", "hair_part", "eye_a", "eye_b", "cloth_a",
+    "cloth_b", "cloth_l", "back_a", "back_b", "back_l", "light_x", "light_strength", "yaw", "pitch",
+    "gaze_x", "gaze_y", "accessory",
 )  # fmt: skip
 """Order of every [N, 35] array of nuisance; standard normal, softly limited to +-2.5."""
 
@@ -34,29 +36,30 @@ YAW_DEGREES, PITCH_DEGREES, YAW_LIMIT = 14.0, 8.0, 32.0
 """Standard deviations of the head pose, and where yaw ends."""
 
 INDEPENDENT_PREVALENCE = {
-    "5_o_Clock_Shadow": 0.30, "Arched_Eyebrows": 0.45, "Attractive": 0.50, "Bags_Under_Eyes": 0.40, "Bald": 0.15,
-    "Bangs": 0.30, "Big_Lips": 0.45, "Big_Nose": 0.45, "Black_Hair": 0.20, "Blond_Hair": 0.20, "Blurry": 0.12,
-    "Brown_Hair": 0.20, "Bushy_Eyebrows": 0.40, "Chubby": 0.30, "Double_Chin": 0.30, "Eyeglasses": 0.30,
+    "5_o_Clock_Shadow": 0.30, "Arched_Eyebrows": 0.45, "Attractive": 0.50, "Bags_Under_Eyes": 0.40,
+    "Bald": 0.15, "Bangs": 0.30, "Big_Lips": 0.45, "Big_Nose": 0.45, "Black_Hair": 0.20, "Blond_Hair": 0.20,
+    "Blurry": 0.12, "Brown_Hair": 0.20, "Bushy_Eyebrows": 0.40, "Chubby": 0.30, "Double_Chin": 0.30, "Eyeglasses": 0.30,
     "Goatee": 0.18, "Gray_Hair": 0.18, "Heavy_Makeup": 0.45, "High_Cheekbones": 0.50, "Male": 0.50,
     "Mouth_Slightly_Open": 0.50, "Mustache": 0.18, "Narrow_Eyes": 0.30, "No_Beard": 0.42, "Oval_Face": 0.45,
     "Pale_Skin": 0.30, "Pointy_Nose": 0.45, "Receding_Hairline": 0.25, "Rosy_Cheeks": 0.35, "Sideburns": 0.18,
     "Smiling": 0.35, "Straight_Hair": 0.30, "Wavy_Hair": 0.30, "Wearing_Earrings": 0.40, "Wearing_Hat": 0.15,
     "Wearing_Lipstick": 0.45, "Wearing_Necklace": 0.35, "Wearing_Necktie": 0.30, "Young": 0.55,
 }  # fmt: skip
-"""Prevalences of the final labels in `independent` mode: enough of every label for a judge, covers kept moderate."""
+"""Prevalences of the final labels in `independent` mode: enough of each for a judge, covers kept moderate."""
 
 INDEPENDENT_EXPRESSION_SPREAD = 1.3
 """Standard deviation of the expression scores in `independent` mode."""
 
 CALIBRATION_DRAWS, CALIBRATION_SEED = 20_000, 90_210
-"""Simulation that finds which raw prevalences give the stated final ones where attributes exclude each other."""
+"""Simulation that finds the raw prevalences which give the stated final ones after ENTAILMENT."""
 
 
 @dataclass(frozen=True, eq=False)
 class Parameters:
     """A batch of N portraits, ready to be drawn.
 
-    strengths [N, 40] in [0, 1] after entailment; units [N, 14] in [0, 1]; nuisance [N, 35] in +-2.5. All float32.
+    strengths [N, 40] in [0, 1] after entailment; units [N, 14] in [0, 1]; nuisance [N, 35] in +-2.5. All
+    float32.
     """
 
     strengths: np.ndarray
@@ -72,7 +75,7 @@ class Parameters:
             if not -len(self) <= index < len(self):
                 raise IndexError(f"index {index} is outside a batch of {len(self)}")
             index = [index]
-        return Parameters(strengths=self.strengths[index], units=self.units[index], nuisance=self.nuisance[index])
+        return Parameters(self.strengths[index], self.units[index], self.nuisance[index])
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -81,7 +84,7 @@ class Parameters:
 
     @cached_property
     def visible(self) -> np.ndarray:
-        """[N, 40] bool: False where pixels cannot show the label (ENTAILMENT, `hides`), which is then not scored."""
+        """[N, 40] bool: False where pixels cannot show the label (ENTAILMENT, `hides`); not scored there."""
         return visibility(self.strengths)
 
     @cached_property
@@ -119,20 +122,21 @@ def sample(n: int, seed: int, *, mode: str = "natural", coupling: float = 1.0) -
     """n latents z [n, 80] float32; the first rows do not depend on n.
 
     natural: N(0, I) at coupling 1, so attributes co-occur as counted; `coupling` scales their correlations (0
-    independent, above 1 stronger) at the counted prevalences. independent: INDEPENDENT_PREVALENCE, no correlation
-    but what ENTAILMENT forces.
+    independent, above 1 stronger) at the counted prevalences. independent: INDEPENDENT_PREVALENCE, no
+    correlation but what ENTAILMENT forces.
     """
     if n < 0:
         raise ValueError(f"n is a number of latents of at least 0, got {n}")
     if not np.isfinite(coupling) or coupling < 0:
         raise ValueError(f"coupling is a finite factor of at least 0, got {coupling}")
     z = np.random.default_rng(seed).standard_normal((n, Z_DIM))
+    normal, rest = z[:, : len(SCORES)], z[:, len(SCORES) :]
     if mode == "natural":
         if coupling != 1.0:
-            copula = load_copula().coupled(coupling)
-            z = latent_of_scores(z[:, : len(SCORES)] @ copula.factor.T + _natural_shift(coupling), z[:, len(SCORES) :])
+            scores = normal @ load_copula().coupled(coupling).factor.T + _natural_shift(coupling)
+            z = latent_of_scores(scores, rest)
     elif mode == "independent":
-        z = latent_of_scores(_independent_scores(z[:, : len(SCORES)], _independent_shift()), z[:, len(SCORES) :])
+        z = latent_of_scores(_independent_scores(normal, _independent_shift()), rest)
     else:
         raise ValueError(f"unknown mode {mode!r}; expected 'natural' or 'independent'")
     return z.astype(np.float32)
@@ -159,10 +163,11 @@ def decode(z: np.ndarray) -> Parameters:
 
 
 def counterfactual(z: np.ndarray, attribute: str, value: float | np.ndarray) -> np.ndarray:
-    """z' [N, 80] float32: the same portraits with `attribute` at strength `value` (a number or [N], within [0, 1]).
+    """z' [N, 80] float32: the same portraits with `attribute` at strength `value` (a number or [N], within
+    [0, 1]).
 
-    An intervention: only that attribute's score and those that ENTAILMENT ties to it (`entailed`) change; the other
-    scores, hence the expression, and all nuisance stay. Values are clipped to [.02, .98].
+    An intervention: only that attribute's score and those that ENTAILMENT ties to it (`entailed`) change; the
+    other scores, hence the expression, and all nuisance stay. Values are clipped to [.02, .98].
     """
     attribute_index(attribute)
     z = _latents(z)
@@ -214,7 +219,8 @@ def _natural_shift(coupling: float) -> np.ndarray:
 
 
 def _calibrated_shift(copula: Copula, target: np.ndarray) -> np.ndarray:
-    """Shift [45] of the attribute scores after which labels reach the prevalences `target` [40]; expressions stay.
+    """Shift [45] of the attribute scores after which labels reach the prevalences `target` [40]; expressions
+    stay.
 
     Starts at the exact shift without entailment and corrects it by simulation.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hfld.checkpoints import load_network, sha256
+from hfld.checkpoints import FETCH, load_network, sha256
 
 SPLITS = ("train", "validation", "test")
 """Disjoint streams of latents: training of T; choosing, matching and ranking; tables."""
@@ -41,7 +41,11 @@ class Models:
         files = {name: Path(folder) / f"{name}.safetensors" for name in cls._FILES}
         if landmarks is not None:
             files["landmarks"] = Path(landmarks)
-        networks = {name: load_network(path, device=device) for name, path in files.items()}
+        commands = {"landmarks": "dvc repro"}  # H is trained here; the rest is fetched
+        networks = {
+            name: load_network(path, device=device, command=commands.get(name, FETCH))
+            for name, path in files.items()
+        }
         return cls(**networks, hashes={name: sha256(path) for name, path in files.items()}, device=device)
 
     _FILES = ("generator", "discriminator", "regressor", "perceptual")
@@ -95,4 +99,5 @@ def autocast(precision: str, device: torch.device | str = "cpu") -> Callable[[],
 def _computes_bf16(kind: str) -> bool:
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return kind == "cpu" and torch.cpu._is_avx512_bf16_supported()  # no public name for it yet
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # no public name for it yet
+    return kind == "cpu" and supported()

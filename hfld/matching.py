@@ -28,7 +28,7 @@ def match_strengths(
     *,
     attribute: str,
     reference: tuple[str, str],
-    tolerance: float = 0.01,  # of a score in [0, 1]
+    tolerance: float = 0.005,  # of a score in [0, 1]
     cap: float = 4.0,  # largest |factor|
     evaluations: int = 8,  # at most, for each method
 ) -> dict[str, Match]:

@@ -34,9 +34,14 @@ class Cell(NamedTuple):
         """'0.55 [0.52, 0.58]', with a star where the Holm-adjusted p is below .05."""
         if not self.known:
             return MISSING
-        form = f"{{:{'+' if sign else ''}.{digits}f}}"
-        value, lo, hi = (form.format(number).replace("-", "−") for number in (self.value, self.lo, self.hi))
+        value, lo, hi = (_number(number, digits, sign) for number in (self.value, self.lo, self.hi))
         return f"{value} [{lo}, {hi}]{'*' if self.significant else ''}"
+
+
+def _number(value: float, digits: int, sign: bool) -> str:
+    """A number without the sign of a zero."""
+    value = round(value, digits) or 0.0
+    return f"{value:{'+' if sign and value else ''}.{digits}f}".replace("-", "−")
 
 
 class Cells:

@@ -1,0 +1,90 @@
+"""Edited images for the figures: appearances of one face, trajectories, and maps of what changes where."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hfld.attributes import attribute_index
+from hfld.editors import Editor
+from hfld.evaluation import TARGETS, Bench, Latents, to_bytes
+
+
+def pictures(bench: Bench, ws: Tensor) -> np.ndarray:
+    """G(ws) as uint8 [N, H, W, 3]."""
+    return np.concatenate([to_bytes(x) for x in bench.images(ws)])
+
+
+def appearances(
+    bench: Bench,
+    latents: Latents,
+    editor: Editor,
+    recipes: Sequence[Mapping[str, float]],  # each: attribute -> target, applied one after the other
+    *,
+    face: int = 0,
+) -> tuple[np.ndarray, list[str]]:
+    """One face under several recipes: images uint8 [R, H, W, 3] and labels such as 'no Bangs'."""
+    edited, labels = [], []
+    for recipe in recipes:
+        ws = latents.ws[face : face + 1]
+        for attribute, target in recipe.items():
+            now = latents.scores[face : face + 1, attribute_index(attribute)]
+            ws = editor.edit(ws, attribute, target - now)
+        edited.append(ws)
+        names = (("" if target > 0.5 else "no ") + name.replace("_", " ") for name, target in recipe.items())
+        labels.append(" + ".join(names))
+    return pictures(bench, torch.cat(edited)), labels
+
+
+def trajectories(
+    bench: Bench,
+    latents: Latents,
+    editors: Mapping[str, Editor],
+    attributes: Sequence[str],  # one for each face, in the order of the latents
+    targets: Sequence[float],
+    *,
+    factors: Mapping[tuple[str, str], float] | None = None,  # (attribute, method) -> matched factor
+) -> list[dict]:
+    """Rows for hfld.figures.figure4: attribute, original, and per method the images at rising targets."""
+    rows = []
+    for face, attribute in enumerate(attributes):
+        one = latents[face : face + 1]
+        row: dict = {"attribute": attribute, "original": one.images[0]}
+        for method, editor in editors.items():
+            factor = (factors or {}).get((attribute, method), 1.0)
+            ws = [bench.edited(one, editor, attribute, target, factor) for target in targets]
+            row[method] = list(pictures(bench, torch.cat(ws)))
+        rows.append(row)
+    return rows
+
+
+def change_maps(
+    bench: Bench,
+    latents: Latents,
+    editors: Mapping[str, Editor],
+    attributes: Sequence[str],
+    *,
+    factors: Mapping[tuple[str, str], float] | None = None,
+) -> dict[str, dict[str, np.ndarray]]:
+    """attribute -> method -> [H, W]: mean |x1 - x0| in grey levels, with the oracle edit if known."""
+    maps: dict[str, dict[str, np.ndarray]] = {}
+    for attribute in attributes:
+        pairs = {
+            method: [
+                bench.edited(
+                    latents, editor, attribute, target, (factors or {}).get((attribute, method), 1.0)
+                )
+                for target in TARGETS
+            ]
+            for method, editor in editors.items()
+        }
+        if bench.world is not None:
+            pairs["oracle"] = [bench.ws(bench.world.counterfactual(latents.z, attribute, t)) for t in TARGETS]
+        maps[attribute] = {method: _mean_change(bench, *pair) for method, pair in pairs.items()}
+    return maps
+
+
+def _mean_change(bench: Bench, zero: Tensor, one: Tensor) -> np.ndarray:
+    x0, x1 = (pictures(bench, ws).astype(np.float32) for ws in (zero, one))
+    return np.abs(x1 - x0).mean(axis=(0, 3))

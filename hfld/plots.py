@@ -1,0 +1,251 @@
+"""Curves and intervals: rows and histories in, a matplotlib Figure out (see hfld.figures for the faces)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hfld.figures import COLOURS, FONT, INK, LABELS
+
+UNITS = {
+    "landmark_drift_px": "landmark drift, px",
+    "emotion_tvd": "emotion change, points",
+    "target_change": "target change",
+    "counterfactual_landmark_px": "landmarks to the exact counterfactual, px",
+    "label_keep": "emotion label kept",
+}
+
+
+def headline(
+    rows: pd.DataFrame,
+    *,
+    strength: str = "matched",
+    quantities: Sequence[str] = ("landmark_drift_px", "emotion_tvd", "counterfactual_landmark_px"),
+    methods: Sequence[str] = ("baseline", "hfld", "oracle", "floor"),
+    units: Mapping[str, str] = UNITS,
+) -> Figure:
+    """Baseline against HFLD per attribute with 95 % intervals, beside oracle and floor."""
+    known = set(rows["quantity"])
+    quantities = [quantity for quantity in quantities if quantity in known]
+    part = rows[rows["strength"] == strength].set_index(["quantity", "method", "attribute"])
+    attributes = list(dict.fromkeys(rows["attribute"]))
+    figure = Figure(figsize=(3.1 * len(quantities) + 1, 0.42 * len(attributes) + 1.3), layout="constrained")
+    axes = figure.subplots(1, len(quantities), squeeze=False, sharey=True)[0]
+    for ax, quantity in zip(axes, quantities, strict=True):
+        for shift, method in zip(np.linspace(0.24, -0.24, len(methods)), methods, strict=True):
+            keys = [(i, (quantity, method, a)) for i, a in enumerate(attributes)]
+            keys = [(i, key) for i, key in keys if key in part.index]
+            if not keys:
+                continue
+            found = part.loc[[key for _, key in keys]]
+            y = np.array([i for i, _ in keys]) + shift
+            _with_interval(ax, found, y, method)
+        ax.set_xlabel(units.get(quantity, quantity), fontsize=FONT)
+        ax.set_xlim(left=0)
+        _plain(ax, "x")
+    axes[0].set_yticks(range(len(attributes)), [a.replace("_", " ") for a in attributes])
+    axes[0].set_ylim(len(attributes) - 0.5, -0.5)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(methods), fontsize=FONT, frameon=False
+    )
+    figure.suptitle(f"Disturbance at {strength} strength, 95 % intervals", fontsize=FONT + 2, color=INK)
+    return figure
+
+
+def _with_interval(ax: Axes, found: pd.DataFrame, y: np.ndarray, method: str) -> None:
+    reach = np.abs(found[["lo", "hi"]].to_numpy().T - found["value"].to_numpy())
+    style = {"fmt": "o", "markersize": 4, "elinewidth": 1.4, "color": COLOURS.get(method, INK)}
+    ax.errorbar(found["value"], y, xerr=reach, label=LABELS.get(method, method), **style)
+
+
+def survey(
+    rows: pd.DataFrame,
+    *,
+    quantities: Sequence[str] = ("landmark_drift_px", "emotion_tvd"),
+    units: Mapping[str, str] = UNITS,
+) -> Figure:
+    """All attributes: the baseline's disturbance against the floor, sorted by landmark drift."""
+    table = rows.pivot_table(index="attribute", columns=["quantity", "method"], values="value")
+    order = table[quantities[0], "baseline"].sort_values().index
+    figure = Figure(figsize=(4 * len(quantities) + 1.2, 0.19 * len(order) + 1.2), layout="constrained")
+    axes = figure.subplots(1, len(quantities), squeeze=False, sharey=True)[0]
+    y = np.arange(len(order))
+    for ax, quantity in zip(axes, quantities, strict=True):
+        base = table.loc[order, (quantity, "baseline")]
+        if (quantity, "floor") in table.columns:
+            floor = table.loc[order, (quantity, "floor")]
+            ax.hlines(y, np.minimum(floor, base), np.maximum(floor, base), color="#cccccc", linewidth=1.5)
+            ax.plot(floor, y, "|", color=COLOURS["floor"], markersize=8, markeredgewidth=2, label="floor")
+        ax.plot(base, y, "o", color=COLOURS["baseline"], markersize=4, label="baseline")
+        ax.set_xlabel(units.get(quantity, quantity), fontsize=FONT)
+        ax.set_xlim(left=0)
+        _plain(ax, "x")
+    axes[0].set_yticks(y, [name.replace("_", " ") for name in order], fontsize=FONT - 2)
+    axes[0].set_ylim(-0.8, len(order) - 0.2)
+    axes[0].legend(loc="lower right", fontsize=FONT, frameon=False)
+    figure.suptitle("What the baseline disturbs, attribute by attribute", fontsize=FONT + 2, color=INK)
+    return figure
+
+
+def loss_curves(
+    history: pd.DataFrame | Sequence[Mapping],  # a column `step`, the others are loss terms
+    *,
+    terms: Sequence[str] | None = None,
+    validation: pd.DataFrame | Sequence[Mapping] | None = None,
+    title: str = "Training",
+) -> Figure:
+    """Every weighted loss term on a logarithmic axis, labelled where it ends; validation dashed."""
+    history = pd.DataFrame(history)
+    terms = [c for c in history.columns if c != "step"] if terms is None else list(terms)
+    terms = [t for t in terms if pd.api.types.is_numeric_dtype(history[t])]
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    ax = figure.subplots()
+    palette = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+    held_out = None if validation is None else pd.DataFrame(validation)
+    ends = []
+    for colour, term in zip((palette * len(terms))[: len(terms)], terms, strict=True):
+        values = history[term].where(history[term] > 0)
+        ax.plot(history["step"], values, color=colour, linewidth=1.3)
+        if held_out is not None and term in held_out:
+            shown = held_out[term].where(held_out[term] > 0)
+            ax.plot(held_out["step"], shown, color=colour, linewidth=1.3, linestyle=(0, (4, 2)))
+        if values.notna().any():
+            ends.append((values.dropna().iloc[-1], term, colour))
+    ax.set_yscale("log")
+    ax.set_xlabel("step", fontsize=FONT)
+    _end_labels(ax, history["step"].max(), ends)
+    _plain(ax, "y")
+    note = "" if held_out is None else " (dashed: validation)"
+    ax.set_title(f"{title}{note}", fontsize=FONT + 2, color=INK)
+    return figure
+
+
+def _end_labels(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Names at the right ends of curves on a logarithmic axis, pushed apart where they would overlap."""
+    if not ends:
+        return
+    low, high = np.log10(ax.get_ylim())
+    gap, last = 0.055 * (high - low), -np.inf
+    for value, name, colour in sorted(ends):
+        y = max(np.log10(value), last + gap)
+        last = y
+        place = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        ax.annotate(name.replace("_", " "), (x, 10**y), fontsize=FONT - 1, color=colour, **place)
+    ax.margins(x=0.01)
+
+
+def lambda_sweep(
+    sweep: pd.DataFrame,  # weight, and the columns of `quantities`, optionally with _lo and _hi
+    *,
+    weight: str = "lambda_landmark",
+    quantities: Sequence[str] = ("target_change", "landmark_drift_px", "emotion_tvd"),
+    chosen: float | None = None,
+    units: Mapping[str, str] = UNITS,
+) -> Figure:
+    """What the weight of the landmark loss buys and costs; 0 stands at the left end."""
+    sweep = sweep.sort_values(weight)
+    positive = sweep.loc[sweep[weight] > 0, weight]
+    zero = positive.min() / 10 if len(positive) else 1.0
+    x = sweep[weight].where(sweep[weight] > 0, zero)
+    figure = Figure(figsize=(6.4, 1.7 * len(quantities) + 0.6), layout="constrained")
+    axes = figure.subplots(len(quantities), 1, squeeze=False, sharex=True)[:, 0]
+    for ax, quantity in zip(axes, quantities, strict=True):
+        ax.plot(x, sweep[quantity], "o-", color=COLOURS["hfld"], markersize=4)
+        if f"{quantity}_lo" in sweep:
+            band = sweep[f"{quantity}_lo"], sweep[f"{quantity}_hi"]
+            ax.fill_between(x, *band, color=COLOURS["hfld"], alpha=0.18, linewidth=0)
+        if chosen is not None:
+            ax.axvline(chosen or zero, color=COLOURS["floor"], linewidth=1, linestyle=(0, (4, 2)))
+        ax.set_ylabel(units.get(quantity, quantity), fontsize=FONT)
+        ax.set_ylim(bottom=0)
+        _plain(ax, "y")
+    axes[-1].set_xscale("log")
+    if len(positive) < len(sweep):
+        ticks = [zero, *positive]
+        axes[-1].set_xticks(ticks, ["0", *(f"{value:g}" for value in positive)], rotation=30)
+        axes[-1].minorticks_off()
+    if chosen is not None:
+        axes[0].annotate("chosen", (chosen or zero, axes[0].get_ylim()[1]), fontsize=FONT - 1, color=INK)
+    axes[-1].set_xlabel("weight of the landmark loss", fontsize=FONT)
+    figure.suptitle("The landmark loss on validation latents", fontsize=FONT + 2, color=INK)
+    return figure
+
+
+def cumulative_error(
+    errors: Mapping[str, np.ndarray],  # label -> [N] error of each image
+    *,
+    unit: str = "NME, % of the inter-ocular distance",
+    limit: float | None = None,
+) -> Figure:
+    """Share of images below an error."""
+    figure = Figure(figsize=(5.6, 3.4), layout="constrained")
+    ax = figure.subplots()
+    palette = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+    for i, (label, values) in enumerate(errors.items()):
+        values = np.sort(np.asarray(values, np.float64))
+        share = np.arange(1, len(values) + 1) / len(values)
+        name = f"{label}: median {np.median(values):.2f}, n {len(values)}"
+        ax.step(values, 100 * share, where="post", color=palette[i % len(palette)], label=name)
+    ax.set_xlim(0, limit)
+    ax.set_ylim(0, 101)
+    ax.set_xlabel(unit, fontsize=FONT)
+    ax.set_ylabel("images below, %", fontsize=FONT)
+    ax.legend(loc="lower right", fontsize=FONT - 1, frameon=False)
+    _plain(ax, "both")
+    return figure
+
+
+def disturbance_curves(
+    rows: pd.DataFrame,  # of hfld.evaluation.curves
+    *,
+    quantity: str = "emotion_tvd",
+    methods: Sequence[str] = ("baseline", "hfld", "random"),
+    columns: int = 3,
+    units: Mapping[str, str] = UNITS,
+) -> Figure:
+    """Disturbance against the achieved target change, over strengths: lower and further right is better."""
+    attributes = list(dict.fromkeys(rows["attribute"]))
+    columns = min(columns, len(attributes))
+    lines = -(-len(attributes) // columns)
+    figure = Figure(figsize=(2.8 * columns + 0.4, 2.4 * lines + 0.6), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for ax, attribute in zip(axes, attributes, strict=False):
+        part = rows[rows["attribute"] == attribute]
+        for method in methods:
+            change, other = (
+                part[(part["method"] == method) & (part["quantity"] == q)].dropna(subset=["factor"])
+                for q in ("target_change", quantity)
+            )
+            if change.empty:
+                continue
+            x, other = change.set_index("factor")["value"], other.set_index("factor")
+            colour = COLOURS.get(method, INK)
+            xs, ys = [0.0, *x], [0.0, *other["value"].loc[x.index]]
+            ax.plot(xs, ys, "o-", color=colour, markersize=3.5, label=LABELS.get(method, method))
+            band = other.loc[x.index]
+            ax.fill_between(x, band["lo"], band["hi"], color=colour, alpha=0.18, linewidth=0)
+        oracle = part[(part["method"] == "oracle")].drop_duplicates("quantity").set_index("quantity")["value"]
+        if quantity in oracle:
+            point = oracle["target_change"], oracle[quantity]
+            ax.plot(*point, "*", color=COLOURS["oracle"], markersize=9, label=LABELS["oracle"])
+        ax.set_title(attribute.replace("_", " "), fontsize=FONT)
+        _plain(ax, "both")
+    for ax in axes[len(attributes) :]:
+        ax.set_axis_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=FONT, frameon=False)
+    figure.supxlabel("achieved target change", fontsize=FONT)
+    figure.supylabel(units.get(quantity, quantity), fontsize=FONT)
+    return figure
+
+
+def _plain(ax: Axes, axis: str) -> None:
+    """Light grid, no box."""
+    ax.grid(True, axis=axis, color="#e6e6e6", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=FONT - 1)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)

@@ -1,0 +1,186 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from toy_bench import toy_bench, toy_editors
+
+from hfld import figures, plots
+from hfld.attributes import ATTRIBUTES
+from hfld.evaluation import curves, evaluate
+from hfld.gallery import appearances, change_maps, trajectories
+from hfld.report import report, sentences, write_report
+from hfld.summary import summary, write_results
+from hfld.tables import all_tables
+
+RANDOM = np.random.default_rng(0)
+
+
+def faces(n):
+    return RANDOM.integers(0, 255, size=(n, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return toy_bench()
+
+
+@pytest.fixture(scope="module")
+def test_latents(bench):
+    return bench.latents(24, seed=1, split="test")
+
+
+@pytest.fixture(scope="module")
+def results(bench, test_latents):
+    validation = bench.latents(16, seed=1, split="validation", judged=False)
+    names = ["Bald", "Black_Hair"]
+    return evaluate(bench, test_latents, toy_editors(), names, validation=validation, resamples=50)
+
+
+def shown(figure):
+    """Titles and texts of a figure."""
+    texts = [figure.get_suptitle()]
+    for ax in figure.axes:
+        texts += [ax.get_title(), ax.get_ylabel(), *(text.get_text() for text in ax.texts)]
+    return texts
+
+
+def test_figure1_puts_every_appearance_on_the_ring():
+    images = faces(13)
+    figure = figures.figure1(images[0], list(images[1:]), [f"look {i}" for i in range(12)])
+    pictures = [ax.images[0].get_array() for ax in figure.axes]
+    assert len(pictures) == 13
+    assert np.array_equal(pictures[0], images[0])
+    assert np.array_equal(pictures[12], images[12])
+    assert len({ax.get_subplotspec().num1 for ax in figure.axes[1:]}) == 12
+    assert len(figures._ring(5)) == len(set(figures._ring(5))) == 16
+    with pytest.raises(ValueError, match="as many labels as images"):
+        figures.figure1(images[0], list(images), ["one"])
+
+
+def test_figure3_draws_landmarks_on_their_pixels():
+    points = np.full((1, 106, 2), 0.5)
+    figure = figures.figure3(faces(1), points, points + 0.1, columns=1)
+    ax = figure.axes[0]
+    assert np.allclose(ax.collections[0].get_offsets(), 3.5)  # the middle of 8 pixels lies between 3 and 4
+    line = ax.lines[0].get_xydata()
+    assert np.allclose(line, [[3.5, 3.5], [4.3, 4.3]])
+    assert len(ax.lines) == 106
+
+
+def test_figure4_has_two_rows_a_face_and_the_original_leftmost(bench, test_latents):
+    targets = [0.0, 0.5, 1.0]
+    editors = {name: toy_editors()[name] for name in ("baseline", "hfld")}
+    rows = trajectories(bench, test_latents, editors, ["Bald", "Black_Hair"], targets)
+    figure = figures.figure4(rows, targets)
+    assert len(figure.axes) == 4 * 4
+    assert np.array_equal(figure.axes[4].images[0].get_array(), test_latents.images[0])
+    assert not np.array_equal(rows[0]["baseline"][0], rows[0]["baseline"][2])
+    labels = shown(figure)
+    assert "baseline" in labels
+    assert "HFLD" in labels
+    with pytest.raises(ValueError, match="3 images for 2 targets"):
+        figures.figure4(rows, targets[:2])
+
+
+def test_appearances_compose_edits(bench, test_latents):
+    editor = toy_editors()["hfld"]
+    both = {"Bald": 1.0, "Black_Hair": 0.0}
+    images, labels = appearances(bench, test_latents, editor, [{"Bald": 1.0}, both])
+    assert labels == ["Bald", "Bald + no Black Hair"]
+    alone = bench.edited(test_latents[:1], editor, "Bald", 1.0)
+    from hfld.gallery import pictures
+
+    assert np.array_equal(images[0], pictures(bench, alone)[0])
+    assert not np.array_equal(images[0], images[1])
+
+
+def test_change_maps(bench, test_latents):
+    editors = {name: toy_editors()[name] for name in ("baseline", "hfld")}
+    weak = change_maps(bench, test_latents, editors, ["Bald"], factors={("Bald", "baseline"): 0.1})["Bald"]
+    full = change_maps(bench, test_latents, editors, ["Bald"])["Bald"]
+    assert set(full) == {"baseline", "hfld", "oracle"}
+    assert full["baseline"].shape == (8, 8)
+    assert weak["baseline"].mean() < 0.2 * full["baseline"].mean()
+    figure = figures.change_maps({"Bald": full})
+    assert {"baseline", "HFLD", "oracle edit", "Bald"} <= set(shown(figure))
+
+
+def test_saved_figures_are_equal_files(tmp_path):
+    images, labels = faces(2), {"row_labels": ["row"], "column_labels": ["a", "b"]}
+    first, second = (
+        figures.save(figures.contact_sheet([images], title="t", **labels), path).read_bytes()
+        for path in (tmp_path / "deep" / "one.png", tmp_path / "two.png")
+    )
+    assert first == second
+    assert first[:4] == b"\x89PNG"
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_no_pyplot_is_needed():
+    assert not any("pyplot." in Path(module.__file__).read_text() for module in (figures, plots))
+    assert not any(hasattr(module, "plt") for module in (figures, plots))
+
+
+def test_curves_and_plots_draw(bench, test_latents, results):
+    rows, _ = results
+    steps = np.arange(1, 20)
+    history = pd.DataFrame({"step": steps, "regression": 5 / steps, "landmark": 1.0 + 0 * steps})
+    sweep = pd.DataFrame({"lambda_landmark": [0.0, 10, 1000], "target_change": [0.9, 0.8, 0.1]})
+    survey = pd.DataFrame(
+        [
+            {"attribute": a, "method": m, "quantity": q, "value": RANDOM.random()}
+            for a in ATTRIBUTES
+            for m in ("baseline", "floor")
+            for q in ("landmark_drift_px", "emotion_tvd")
+        ]
+    )
+    strengths = curves(bench, test_latents, toy_editors(), ["Bald"], factors=(0.5, 1.0), resamples=20)
+    drawn = {
+        "headline": plots.headline(rows),
+        "survey": plots.survey(survey),
+        "loss": plots.loss_curves(history, validation=history[::5]),
+        "sweep": plots.lambda_sweep(sweep, quantities=("target_change",), chosen=10),
+        "error": plots.cumulative_error({"all": RANDOM.random(30)}),
+        "disturbance": plots.disturbance_curves(strengths),
+    }
+    for figure in drawn.values():
+        assert isinstance(figure, Figure)
+        figure.draw_without_rendering()
+    assert {"regression", "landmark"} <= set(shown(drawn["loss"]))
+    ends = drawn["sweep"].axes[0].lines[0].get_xdata()
+    assert ends[0] == 1.0  # weight 0 stands one decade left of the smallest
+    values = drawn["headline"].axes[0].containers[0].lines[0].get_xdata()
+    baseline = "method == 'baseline' and quantity == 'landmark_drift_px'"
+    expected = rows.query(f"strength == 'matched' and {baseline}")
+    assert np.allclose(values, expected.value)
+    order = [label.get_text() for label in drawn["survey"].axes[0].get_yticklabels()]
+    drift = survey.query(baseline).set_index("attribute").value
+    assert order[-1] == drift.idxmax().replace("_", " ")
+
+
+def test_report_says_what_the_files_say(results, tmp_path):
+    rows, matches = results
+    folder = tmp_path / "results" / "toy"
+    tables = all_tables(rows, matches, data="toy world")
+    write_results(folder, tables, rows, matches, about={"data": "toy world", "px": 8})
+    figures.save(figures.contact_sheet([faces(1)]), folder / "figures" / "figure1.png")
+    text = write_report(folder, tmp_path / "REPORT.md")
+    assert (tmp_path / "REPORT.md").read_text() == text
+    assert "![figure1](results/toy/figures/figure1.png)" in text
+    assert "[csv](results/toy/tables/table5.csv)" in text
+    assert "HFLD is better for 2 of 2 attributes, worse for 0, undecided for 0" in text
+    assert text.index("### All methods") < text.index("### Table II") < text.index("### Table V")
+    assert "Not matched: Bald, random" in text
+    with pytest.raises(FileNotFoundError, match="make repro"):
+        report(tmp_path, base=tmp_path)
+
+
+def test_report_tells_worse_and_undecided(results):
+    tree = summary(*results)["matched"]
+    for attribute, p in (("Bald", 0.001), ("Black_Hair", 0.4)):
+        tree[attribute]["difference"]["landmark_drift_px"] |= {"mean": 1.0, "p_holm": p}
+    text = "\n".join(sentences(tree))
+    assert "**Landmark drift**: HFLD is better for 0 of 2 attributes, worse for 1, undecided for 1" in text
+    assert text.count("(undecided)") == 1

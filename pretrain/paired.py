@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hfld.training import batch_indices
-
 
 class Portraits:
     """Pairs (z, image) of one or more rendered sets; the last ones of the first set are for validation."""
@@ -20,7 +18,10 @@ class Portraits:
         if [len(z) for z in parts["z"]] != [len(images) for images in parts["images"]]:
             raise ValueError(f"{folders}: latents and images are not of the same number")
         draw = [folder / "sampling.npy" for folder in folders]
-        draw = [np.load(path) if path.is_file() else np.ones(len(z)) for path, z in zip(draw, parts["z"], strict=True)]
+        draw = [
+            np.load(path) if path.is_file() else np.ones(len(z))
+            for path, z in zip(draw, parts["z"], strict=True)
+        ]
         self.z, self.images, self.sampling = (
             np.concatenate(part[::-1]) for part in (parts["z"], parts["images"], draw)
         )

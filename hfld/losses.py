@@ -50,8 +50,8 @@ def content_loss(
 def adversarial_loss(logits: Tensor, form: str = "nonsaturating") -> Tensor:  # [N, 1] or [N] -> [N]
     """L_D: how unreal the discriminator finds the edited image.
 
-    "nonsaturating": softplus(-D(x')) = -log sigmoid(D(x')), the reference's. "saturating": log(1 - sigmoid(D(x')))
-    = -softplus(D(x')), as the paper prints it.
+    "nonsaturating": softplus(-D(x')) = -log sigmoid(D(x')), the reference's.
+    "saturating": log(1 - sigmoid(D(x'))) = -softplus(D(x')), as the paper prints it.
     """
     logits = logits.flatten(1).mean(dim=1) if logits.ndim > 1 else logits
     if form == "nonsaturating":
@@ -64,9 +64,9 @@ def adversarial_loss(logits: Tensor, form: str = "nonsaturating") -> Tensor:  # 
 def landmark_loss(pred: Tensor, target: Tensor, norm: str = "l1", unit: str = "normalized") -> Tensor:
     """L_h: how far the landmarks moved. [N, 106, 2], [N, 106, 2] -> [N]; both as (x, y) / side.
 
-    "l1": (1 / 212) sum_i |H_i(x) - H_i(x')|, the printed formula. "l2": the same with squares. "l1_twice": the printed
-    mean divided by 212 once more, a slip that would explain the paper's weight of 0.5e6 (as would "l2").
-    `unit` is the one in which coordinates are compared: "normalized" [0, 1], "signed" [-1, 1], "pixel" of 256.
+    "l1": (1 / 212) sum_i |H_i(x) - H_i(x')|, as printed. "l2": the same with squares. "l1_twice": the
+    printed mean divided by 212 once more: a slip that explains the paper's weight of 0.5e6 (as would "l2").
+    `unit` is that in which coordinates are compared: "normalized" [0, 1], "signed" [-1, 1], "pixel" of 256.
     """
     _same_shape(pred, target, dims=3)
     if unit not in UNITS:
@@ -82,7 +82,7 @@ def landmark_loss(pred: Tensor, target: Tensor, norm: str = "l1", unit: str = "n
 
 
 def weight_per_pixel(weight: float, norm: str = "l1", unit: str = "normalized") -> float:
-    """What `weight` times L_h is when all 106 points shift by one pixel of 256 in x and y: a weight free of units.
+    """`weight` times L_h when all 106 points shift by one pixel of 256 in x and y: a weight free of units.
 
     The paper's 0.5e6 is 1953 for its printed formula, against a regression term (weighted) of about 5.
     """
@@ -98,5 +98,5 @@ def weight_for_pixel(per_pixel: float, norm: str = "l1", unit: str = "normalized
 def _same_shape(pred: Tensor, target: Tensor, dims: int) -> None:
     if pred.shape != target.shape or pred.ndim != dims:
         raise ValueError(
-            f"pred and target must have equal {dims}-D shapes, not {tuple(pred.shape)} and {tuple(target.shape)}"
+            f"pred and target need equal {dims}-D shapes, not {tuple(pred.shape)} and {tuple(target.shape)}"
         )

@@ -65,7 +65,7 @@ def landmark_loss(pred: Tensor, target: Tensor, norm: str = "l1", unit: str = "n
     """L_h: how far the landmarks moved. [N, 106, 2], [N, 106, 2] -> [N]; both as (x, y) / side.
 
     "l1": (1 / 212) sum_i |H_i(x) - H_i(x')|, as printed. "l2": the same with squares. "l1_twice": the
-    printed mean divided by 212 once more: a slip that explains the paper's weight of 0.5e6 (as would "l2").
+    printed mean divided by 212 once more, which would explain the paper's weight of 0.5e6 (as would "l2").
     `unit` is that in which coordinates are compared: "normalized" [0, 1], "signed" [-1, 1], "pixel" of 256.
     """
     _same_shape(pred, target, dims=3)

@@ -2,8 +2,8 @@
 
     python -m pretrain.contact_sheet
 
-docs/portraits_visibility.csv: for each attribute, over 60 counterfactual pairs at 128 px, the median share of pixels
-that differ by more than 12 grey levels and the median difference over the most changed hundredth of the picture.
+docs/portraits_visibility.csv: for each attribute, over 60 counterfactual pairs at 128 px, the median share of
+pixels that differ by more than 12 grey levels and the median difference over the most changed hundredth.
 """
 
 import csv
@@ -18,7 +18,8 @@ from hfld.portraits.render import render
 
 DOCS = ROOT / "docs"
 MASCULINE = (
-    "5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns", "No_Beard", "Bald", "Receding_Hairline", "Wearing_Necktie",
+    "5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns", "No_Beard", "Bald", "Receding_Hairline",
+    "Wearing_Necktie",
 )  # fmt: skip
 """Attributes shown on a man's face."""
 COVERS = (
@@ -54,7 +55,7 @@ def pair(z: np.ndarray, attribute: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def visibility(z: np.ndarray, size: int = 128) -> dict[str, tuple[float, float]]:
-    """Attribute -> median share of changed pixels, median contrast (grey levels) of its strongest hundredth."""
+    """Attribute -> medians: share of changed pixels, contrast (grey levels) of the strongest hundredth."""
     found = {}
     for attribute in ATTRIBUTES:
         off, on = (render(decode(side), size)[0].astype(np.float32) for side in pair(z, attribute))

@@ -1,7 +1,7 @@
 """A small anti-aliased painter: polygons, tapering strokes and soft spots on a supersampled picture.
 
-Everything is given in design units: the picture is 128 units wide at any resolution, x to the right, y down, origin
-at the top left corner.
+Everything is given in design units: the picture is 128 units wide at any resolution, x to the right, y down,
+origin at the top left corner.
 """
 
 from functools import lru_cache

@@ -49,7 +49,8 @@ def paint_ears(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
         anchor = head.project3(np.array([side * 32.5 * head.width]), np.array([6.0]), np.array([-5.0]))[0]
         away = max(0.0, side * head.sin)
         outline = anchor + np.array([
-            [-side * 2, -8.5], [side * 3.2, -9.5], [side * 5.4, -5.0], [side * 4.2, 2.0], [side * 2.2, 7.6], [-side * 1.5, 8.2],
+            [-side * 2, -8.5], [side * 3.2, -9.5], [side * 5.4, -5.0], [side * 4.2, 2.0],
+            [side * 2.2, 7.6], [-side * 1.5, 8.2],
         ]) * np.array([1 - 0.85 * away, 1.0])  # fmt: skip
         canvas.fill(curve(outline, closed=True), colours.skin * 0.9)
         canvas.stroke(curve(outline[1:5] * 0.6 + anchor * 0.4), colours.skin * 0.62, 1.2, 0.75)
@@ -57,7 +58,7 @@ def paint_ears(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
 
 
 def paint_skin(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
-    """Head shape, light, cheeks and the marks of age; sets `head.face`, the coverage that clips what follows."""
+    """Head shape, light, cheeks, marks of age; sets `head.face`, the coverage that clips what follows."""
     s, v = head.sheet, head.sheet.value
     outline = face_outline(head)
     canvas.fill(outline, colours.skin)
@@ -164,7 +165,8 @@ def _paint_age(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
         jowl = mouth + np.array([side * 4.5, 8.0])
         canvas.glow(jowl, (3.4, 5.5), colours.skin * 0.5, 0.7 * old, head.face, side * -0.4)
         bag = eye.outline[[0, 7, 6, 5, 4]] + np.array([0, 2.2])
-        canvas.glow(bag.mean(axis=0) + np.array([0, 1.2]), (6.2, 2.2), mix(colours.skin * 0.38, (66, 34, 92), 0.4),
+        canvas.glow(bag.mean(axis=0) + np.array([0, 1.2]), (6.2, 2.2),
+                    mix(colours.skin * 0.38, (66, 34, 92), 0.4),
                     0.95 * s["Bags_Under_Eyes"] + 0.1 * old, head.face)  # fmt: skip
         canvas.stroke(
             curve(bag + np.array([0, 2.4])),
@@ -315,5 +317,6 @@ def paint_mouth(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     # Lip press lines beside the mouth (units 15 and 23).
     for i, side in ((0, -1), (6, 1)):
         start = mouth.outer[i]
-        canvas.stroke(curve(start + np.array([[side * 0.8, 0.4], [side * 1.8, 2.4], [side * 1.9, 4.4]])), colours.skin * 0.48, 1.2,
+        canvas.stroke(curve(start + np.array([[side * 0.8, 0.4], [side * 1.8, 2.4], [side * 1.9, 4.4]])),
+                      colours.skin * 0.48, 1.2,
                       0.85 * max(s.au(15), 0.6 * s.au(23)), head.face)  # fmt: skip

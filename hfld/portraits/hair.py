@@ -9,9 +9,10 @@ from hfld.portraits.head import Head, smoothstep
 from hfld.portraits.palette import mix
 
 _WHITE = np.array([255, 255, 255], dtype=np.float32)
-# Right half of the hairline, from the sideburn to the middle of the forehead: x, y, how far a receding one climbs.
+# Right half of the hairline, from the sideburn to the middle: x, y, how far a receding one climbs.
 _HAIRLINE = np.array([
-    [31.0, 3.0, 0.0], [30.2, -7.0, 0.5], [26.5, -17.0, -1.0], [20.0, -23.5, -9.5], [11.0, -27.5, -8.5], [0.0, -29.0, -4.0],
+    [31.0, 3.0, 0.0], [30.2, -7.0, 0.5], [26.5, -17.0, -1.0], [20.0, -23.5, -9.5],
+    [11.0, -27.5, -8.5], [0.0, -29.0, -4.0],
 ])  # fmt: skip
 
 
@@ -56,7 +57,8 @@ def shape_hair(head: Head) -> None:
     right_edge = np.stack([centre + swell, y], axis=1)
     left_edge = np.stack([centre - swell, y], axis=1)
     head.hair = SimpleNamespace(
-        length=length, wave=wave, straight=straight, outer=outer, inner=inner, left=left_edge, right=right_edge, top=top,
+        length=length, wave=wave, straight=straight, outer=outer, inner=inner, left=left_edge,
+        right=right_edge, top=top,
         bottom=bottom, shown=1 - s["Bald"],
     )  # fmt: skip
 
@@ -223,7 +225,8 @@ def paint_beard(canvas: Canvas, head: Head, colours: SimpleNamespace) -> None:
     chin = contour[16]
     wide = 0.92
     goatee = np.concatenate([
-        mouth[:1] + np.array([[-1.2, 1.2]]), mouth[[11, 10]] + np.array([[-1.5, 2.6], [0, 1.6]]), mouth[9:10] + np.array([[0, 1.2]]),
+        mouth[:1] + np.array([[-1.2, 1.2]]), mouth[[11, 10]] + np.array([[-1.5, 2.6], [0, 1.6]]),
+        mouth[9:10] + np.array([[0, 1.2]]),
         mouth[[8, 7]] + np.array([[0, 1.6], [1.5, 2.6]]), mouth[6:7] + np.array([[1.2, 1.2]]),
         chin[None] + np.array([[8.2 * wide, -4.5], [5.0, 2.0], [0, 4.4], [-5.0, 2.0], [-8.2 * wide, -4.5]]),
     ])  # fmt: skip

@@ -1,7 +1,7 @@
 """The geometry of one head: features on an ellipsoid, moved by action units, turned by the pose, projected.
 
-Head coordinates are design units (the picture is 128 wide): x to the right, y down, z towards the viewer, origin
-between the eyes. The picture is aligned by the *neutral* geometry, so an expression does not move it.
+Head coordinates are design units (the picture is 128 wide): x to the right, y down, z towards the viewer,
+origin between the eyes. The picture is aligned by the *neutral* geometry, so an expression does not move it.
 """
 
 from types import SimpleNamespace
@@ -192,7 +192,8 @@ class Head:
         ys = np.array([0.2, 0.34, 0.62, 0.9]) * nose_y - 2.0
         bridge = self.project(np.stack([np.zeros(4), ys], axis=1), np.array([1.0, 3.0, 7.0, protrude]))
         ring = np.array([
-            [-2.7, 0.12], [-3.4, 0.62], [-1.0 * wing, 0.86], [-0.66 * wing, 0.99], [-0.34 * wing, 1.0], [0.0, 1.045],
+            [-2.7, 0.12], [-3.4, 0.62], [-1.0 * wing, 0.86], [-0.66 * wing, 0.99], [-0.34 * wing, 1.0],
+            [0.0, 1.045],
             [0.34 * wing, 1.0], [0.66 * wing, 0.99], [1.0 * wing, 0.86], [3.4, 0.62], [2.7, 0.12],
         ])  # fmt: skip
         ring[:, 1] = ring[:, 1] * nose_y - np.array([0, 0, 1, 1, 0.7, 0, 0.7, 1, 1, 0, 0]) * lift

@@ -10,7 +10,8 @@ _SKIN = np.array([
     (78, 48, 36), (112, 71, 50), (150, 99, 70), (188, 134, 100), (220, 170, 136), (240, 200, 172),
 ], dtype=np.float32)  # fmt: skip
 _HAIR = {
-    "Black_Hair": (22, 19, 24), "Brown_Hair": (98, 62, 38), "Blond_Hair": (226, 188, 108), "Gray_Hair": (176, 178, 184),
+    "Black_Hair": (22, 19, 24), "Brown_Hair": (98, 62, 38), "Blond_Hair": (226, 188, 108),
+    "Gray_Hair": (176, 178, 184),
 }  # fmt: skip
 
 

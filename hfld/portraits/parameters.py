@@ -24,9 +24,9 @@ __all__ = [
 NUISANCES = (
     "face_width", "face_height", "jaw_width", "chin_length", "eye_size", "eye_spacing", "eye_tilt",
     "brow_height", "brow_thickness", "brow_tilt", "nose_length", "nose_width", "mouth_width", "lip_fullness",
-    "skin_tone", "skin_hue", "hair_length", "hair_volume", "hair_tone", "hair_part", "eye_a", "eye_b", "cloth_a",
-    "cloth_b", "cloth_l", "back_a", "back_b", "back_l", "light_x", "light_strength", "yaw", "pitch",
-    "gaze_x", "gaze_y", "accessory",
+    "skin_tone", "skin_hue", "hair_length", "hair_volume", "hair_tone", "hair_part", "eye_a", "eye_b",
+    "cloth_a", "cloth_b", "cloth_l", "back_a", "back_b", "back_l", "light_x", "light_strength", "yaw",
+    "pitch", "gaze_x", "gaze_y", "accessory",
 )  # fmt: skip
 """Order of every [N, 35] array of nuisance; standard normal, softly limited to +-2.5."""
 
@@ -38,12 +38,13 @@ YAW_DEGREES, PITCH_DEGREES, YAW_LIMIT = 14.0, 8.0, 32.0
 INDEPENDENT_PREVALENCE = {
     "5_o_Clock_Shadow": 0.30, "Arched_Eyebrows": 0.45, "Attractive": 0.50, "Bags_Under_Eyes": 0.40,
     "Bald": 0.15, "Bangs": 0.30, "Big_Lips": 0.45, "Big_Nose": 0.45, "Black_Hair": 0.20, "Blond_Hair": 0.20,
-    "Blurry": 0.12, "Brown_Hair": 0.20, "Bushy_Eyebrows": 0.40, "Chubby": 0.30, "Double_Chin": 0.30, "Eyeglasses": 0.30,
-    "Goatee": 0.18, "Gray_Hair": 0.18, "Heavy_Makeup": 0.45, "High_Cheekbones": 0.50, "Male": 0.50,
-    "Mouth_Slightly_Open": 0.50, "Mustache": 0.18, "Narrow_Eyes": 0.30, "No_Beard": 0.42, "Oval_Face": 0.45,
-    "Pale_Skin": 0.30, "Pointy_Nose": 0.45, "Receding_Hairline": 0.25, "Rosy_Cheeks": 0.35, "Sideburns": 0.18,
-    "Smiling": 0.35, "Straight_Hair": 0.30, "Wavy_Hair": 0.30, "Wearing_Earrings": 0.40, "Wearing_Hat": 0.15,
-    "Wearing_Lipstick": 0.45, "Wearing_Necklace": 0.35, "Wearing_Necktie": 0.30, "Young": 0.55,
+    "Blurry": 0.12, "Brown_Hair": 0.20, "Bushy_Eyebrows": 0.40, "Chubby": 0.30, "Double_Chin": 0.30,
+    "Eyeglasses": 0.30, "Goatee": 0.18, "Gray_Hair": 0.18, "Heavy_Makeup": 0.45, "High_Cheekbones": 0.50,
+    "Male": 0.50, "Mouth_Slightly_Open": 0.50, "Mustache": 0.18, "Narrow_Eyes": 0.30, "No_Beard": 0.42,
+    "Oval_Face": 0.45, "Pale_Skin": 0.30, "Pointy_Nose": 0.45, "Receding_Hairline": 0.25, "Rosy_Cheeks": 0.35,
+    "Sideburns": 0.18, "Smiling": 0.35, "Straight_Hair": 0.30, "Wavy_Hair": 0.30, "Wearing_Earrings": 0.40,
+    "Wearing_Hat": 0.15, "Wearing_Lipstick": 0.45, "Wearing_Necklace": 0.35, "Wearing_Necktie": 0.30,
+    "Young": 0.55,
 }  # fmt: skip
 """Prevalences of the final labels in `independent` mode: enough of each for a judge, covers kept moderate."""
 
@@ -121,9 +122,10 @@ class Parameters:
 def sample(n: int, seed: int, *, mode: str = "natural", coupling: float = 1.0) -> np.ndarray:
     """n latents z [n, 80] float32; the first rows do not depend on n.
 
-    natural: N(0, I) at coupling 1, so attributes co-occur as counted; `coupling` scales their correlations (0
-    independent, above 1 stronger) at the counted prevalences. independent: INDEPENDENT_PREVALENCE, no
-    correlation but what ENTAILMENT forces.
+    natural: N(0, I) at coupling 1, so attributes co-occur as counted; `coupling` scales their correlations
+    (0 independent, above 1 stronger) at the counted prevalences; above 1 the hair colours, whose scores
+    correlate while their labels exclude each other, miss theirs (Black_Hair by .18 at 1.5).
+    independent: INDEPENDENT_PREVALENCE, no correlation but what ENTAILMENT forces.
     """
     if n < 0:
         raise ValueError(f"n is a number of latents of at least 0, got {n}")

@@ -28,8 +28,9 @@ from hfld.portraits.palette import palette
 from hfld.portraits.parameters import Parameters, decode
 
 LAYERS = (
-    paint_background, paint_back_hair, paint_neck, paint_clothes, paint_necklace, paint_ears, paint_skin, paint_nose,
-    paint_beard, paint_mouth, paint_eyes, paint_brows, paint_hair, paint_hat, paint_glasses, paint_earrings,
+    paint_background, paint_back_hair, paint_neck, paint_clothes, paint_necklace, paint_ears, paint_skin,
+    paint_nose, paint_beard, paint_mouth, paint_eyes, paint_brows, paint_hair, paint_hat, paint_glasses,
+    paint_earrings,
 )  # fmt: skip
 """From back to front."""
 
@@ -37,7 +38,7 @@ LAYERS = (
 def render(parameters: Parameters, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
     """Draw a batch of portraits.
 
-    Returns images, uint8 [N, size, size, 3] RGB, and landmarks, float32 [N, 106, 2]: (x, y) divided by the side,
+    Returns images, uint8 [N, size, size, 3] RGB, and landmarks, float32 [N, 106, 2]: (x, y) by the side,
     origin top left. Deterministic. ValueError for a size outside 64..512.
     """
     if not 64 <= size <= 512:

@@ -6,6 +6,7 @@ PROFILES := $(shell sed -n '/^active:/,/^[a-z#]/s/^  - //p' params.yaml)
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)-$(TORCH)
+STRIPPED := metadata.language_info metadata.papermill cell.metadata.execution cell.metadata.papermill
 # Stage commands call papermill by name; one thread per core and no questions asked on the way.
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -16,11 +17,11 @@ each_profile = @set -e; for profile in $(PROFILES); do mkdir -p runs/$$profile; 
   papermill -k python3 --no-progress-bar --stdout-file - --stderr-file - \
     notebooks/$(1).ipynb runs/$$profile/$(1).ipynb -p profile $$profile; done
 
-.PHONY: help repro test lab data env lint sweep seeds pretrain clean
+.PHONY: help repro test lab data env lint strip sweep seeds pretrain clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | column -t -s-
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 repro: env data ## environment, data, H and both T, tables and figures (about 25 minutes on two cores)
 	dvc repro
@@ -62,7 +63,10 @@ $(STAMP): requirements.txt pyproject.toml
 lint: env ## format and style
 	ruff format --check .
 	ruff check .
-	nbstripout --verify --extra-keys "metadata.language_info metadata.papermill cell.metadata.execution cell.metadata.papermill" notebooks/*.ipynb
+	nbstripout --verify --extra-keys "$(STRIPPED)" notebooks/*.ipynb
+
+strip: env ## take outputs out of notebooks/ (a stage runs again when its notebook has changed, outputs included)
+	nbstripout --extra-keys "$(STRIPPED)" notebooks/*.ipynb
 
 sweep: env data ## the weight of the landmark term, on validation latents (outside the default run)
 	dvc repro $(addprefix landmarks@,$(PROFILES))

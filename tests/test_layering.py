@@ -29,7 +29,7 @@ LAYERS = (
         "summary",
         "sweeps",
     },
-    {"figures", "report", "sweeps"},
+    {"figures", "plots", "gallery", "report", "sweeps"},
     {"export", "widgets"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,8 +1,9 @@
-"""Fit the Gaussian copula of the portraits world to CelebA's counted co-occurrences; writes hfld/portraits/copula.csv.
+"""Fit the Gaussian copula of the portraits world to CelebA's counts; writes hfld/portraits/copula.csv.
 
-Tetrachoric correlations first; then thresholds and correlations are corrected by simulation until the *final* labels,
-after everything that ENTAILMENT excludes, have the counted prevalences and phi correlations, and emotions their shares.
-Deterministic; a minute or two on one core. Needs scipy. Run: python pretrain/fit_copula.py
+Tetrachoric correlations first; then thresholds and correlations are corrected by simulation until the *final*
+labels, after everything that ENTAILMENT excludes, have the counted prevalences and phi correlations, and
+emotions their shares. Deterministic; ten seconds on one core; needs scipy.
+Run: python pretrain/fit_copula.py
 """
 
 import csv
@@ -89,7 +90,7 @@ def fit() -> tuple[np.ndarray, np.ndarray]:
     shares = np.array([EMOTION_SHARES.get(name, np.nan) for name in EMOTIONS])
     moved = [EMOTIONS.index(name) for name in EMOTION_SHARES]  # in the order of EXPRESSIONS
     normal = np.random.default_rng(SEED).standard_normal((DRAWS, len(SCORES)))
-    free = np.zeros((count, count), dtype=bool)  # pairs that ENTAILMENT settles: the projection may choose them
+    free = np.zeros((count, count), dtype=bool)  # ENTAILMENT settles these pairs whatever their correlation
     for name in ATTRIBUTES:
         free[ATTRIBUTES.index(name), [ATTRIBUTES.index(other) for other in entailed(name)]] = True
     free |= free.T
@@ -108,7 +109,7 @@ def fit() -> tuple[np.ndarray, np.ndarray]:
         worst = divmod(int(np.abs(error).argmax()), count)
         print(
             f"round {step}: marginal worst {drift:.4f}, phi mean {off.mean():.4f} worst {off.max():.3f}"
-            f" ({ATTRIBUTES[worst[0]]}, {ATTRIBUTES[worst[1]]} {error[worst]:+.3f}), emotions {np.round(reached, 3)}"
+            f" ({ATTRIBUTES[worst[0]]}, {ATTRIBUTES[worst[1]]} {error[worst]:+.3f}), {np.round(reached, 3)}"
         )
         if best is None or off.mean() + drift + 0.2 * off.max() < best[0]:
             best = (off.mean() + drift + 0.2 * off.max(), thresholds.copy(), correlation)
@@ -117,10 +118,11 @@ def fit() -> tuple[np.ndarray, np.ndarray]:
         if step < ROUNDS - THRESHOLD_ROUNDS:
             gain = STEP * np.minimum(1, np.abs(error) / TOLERATED)
             change = gain * error / np.maximum(slope(thresholds[:count], goal[:count, :count]), 0.3)
-            goal[:count, :count] = np.clip(goal[:count, :count] + np.clip(change, -0.1, 0.1), -GOAL_LIMIT, GOAL_LIMIT)
-            goal[:count, :count] = np.where(free, correlation[:count, :count], goal[:count, :count])
+            wanted = np.clip(goal[:count, :count] + np.clip(change, -0.1, 0.1), -GOAL_LIMIT, GOAL_LIMIT)
+            goal[:count, :count] = np.where(free, correlation[:count, :count], wanted)
             np.fill_diagonal(goal, 1.0)
-        thresholds[count:] += STEP * np.clip(np.log(np.maximum(reached[moved], 1e-3) / shares[moved]), -0.5, 0.5)
+        excess = np.log(np.maximum(reached[moved], 1e-3) / shares[moved])
+        thresholds[count:] += STEP * np.clip(excess, -0.5, 0.5)
     return best[1], best[2]
 
 

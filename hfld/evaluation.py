@@ -229,12 +229,17 @@ def evaluate(
     counts = resampling_counts(len(test), resamples=resamples, seed=seed)
     rows: list[dict] = []
     matches: list[Match] = []
-    steps = tqdm(attributes, desc="attributes", disable=not bench.progress)
-    for attribute in steps:
-        steps.set_postfix_str(attribute)
+    passes = (1 + len(editors)) * (1 if validation is None else 2)
+    bar = tqdm(total=len(attributes) * passes, desc="edits", unit="edit", disable=not bench.progress)
+    for attribute in attributes:
+        bar.set_postfix_str(attribute)
         pairs = Pairs(bench, test, attribute)
         fixed = pairs.fixed()
-        native = {method: pairs.edit(editor) for method, editor in editors.items()}
+        bar.update()
+        native = {}
+        for method, editor in editors.items():
+            native[method] = pairs.edit(editor)
+            bar.update()
         strengths = {"native": native}
         if validation is not None:
             found = match_strengths(
@@ -243,14 +248,18 @@ def evaluate(
                 reference=reference,
             )
             matches += found.values()
-            strengths["matched"] = {
-                method: native[method] if match.factor == 1 else pairs.edit(editors[method], match.factor)
-                for method, match in found.items()
-            }
+            bar.update()
+            strengths["matched"] = {}
+            for method, match in found.items():
+                reused = match.factor == 1  # the same images
+                edits = native[method] if reused else pairs.edit(editors[method], match.factor)
+                strengths["matched"][method] = edits
+                bar.update()
         for strength, edits in strengths.items():
             rows += rows_of(
                 edits | fixed, attribute=attribute, strength=strength, counts=counts, comparison=reference
             )
+    bar.close()
     frame = finish(rows)
     return frame, _with_residuals(pd.DataFrame([match.__dict__ for match in matches]), frame, reference)
 
@@ -276,7 +285,7 @@ def curves(
     editors: Mapping[str, Editor],
     attributes: Sequence[str],
     *,
-    factors: Sequence[float] = (0.25, 0.5, 0.75, 1.0, 1.5),
+    factors: Sequence[float] = (0.5, 1.0, 1.5),
     resamples: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:

@@ -145,7 +145,7 @@ def _against_truth(edits: Sequence[Readings], truth: Sequence[Truth], size: int)
         same_label(edit.emotions, exact.emotions) for edit, exact in pairs
     )
     values["counterfactual_attributes"] = _average(
-        _mean_where(np.abs(edit.scores - exact.labels), exact.visible) for edit, exact in pairs
+        _mean_where(np.abs(edit.scores - exact.strengths), exact.visible) for edit, exact in pairs
     )
     return values
 

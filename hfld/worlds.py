@@ -14,7 +14,8 @@ class Truth:
     images: np.ndarray  # [N, H, W, 3] uint8, rendered
     landmarks: np.ndarray  # [N, 106, 2] (x, y) / side
     emotions: np.ndarray  # [N, 7] percent
-    labels: np.ndarray  # [N, 40] bool
+    strengths: np.ndarray  # [N, 40] in [0, 1], what a judge's scores estimate
+    labels: np.ndarray  # [N, 40] bool, strength above .5
     visible: np.ndarray  # [N, 40] bool; False: cannot be read from the pixels, not scored
 
     def __len__(self) -> int:
@@ -30,7 +31,7 @@ class PortraitWorld:
 
     size: int  # side of the images, px
     workers: int = 2  # rendering processes
-    progress: bool = True
+    progress: bool = False
 
     def counterfactual(self, z: np.ndarray, attribute: str, value: float) -> np.ndarray:
         """The latents [N, 80] of the same people with the same expression and `attribute` at strength
@@ -47,4 +48,4 @@ class PortraitWorld:
 
         images, landmarks = render_latents(z, self.size, workers=self.workers, progress=self.progress)
         shown = decode(z)
-        return Truth(images, landmarks, shown.emotions, shown.labels, shown.visible)
+        return Truth(images, landmarks, shown.emotions, shown.strengths, shown.labels, shown.visible)

@@ -312,3 +312,18 @@ def test_rows_drop_a_latent_from_both_methods():
     found = cell(rows, "Male", "difference", "emotion_tvd")
     assert found.dropped == 1
     assert found.value == pytest.approx((second["emotion_tvd"] - first["emotion_tvd"])[1:].mean())
+
+
+def test_portrait_world_knows_its_truth():
+    from hfld.portraits.parameters import decode, sample
+    from hfld.worlds import PortraitWorld
+
+    world, z = PortraitWorld(size=64, workers=1), sample(3, 5)
+    truth = world.truth(world.counterfactual(z, "Bald", 1.0))
+    assert truth.images.shape == (3, 64, 64, 3)
+    assert truth.landmarks.shape == (3, 106, 2)
+    assert truth.labels[:, attribute_index("Bald")].all()
+    assert ((truth.strengths > 0.5) == truth.labels).all()
+    assert not truth.visible[:, attribute_index("Bangs")].any()
+    np.testing.assert_allclose(truth.emotions, decode(z).emotions, atol=1e-3)  # an edit keeps the expression
+    np.testing.assert_allclose(truth.emotions.sum(1), 100, atol=1e-3)

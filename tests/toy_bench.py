@@ -62,7 +62,14 @@ class ToyTruth:
         labels = readings.scores > 0.5
         visible = np.ones_like(labels)
         visible[:, 5] = z[:, 4] < 0.8  # attribute 4 (Bald) hides attribute 5 (Bangs)
-        return Truth(to_bytes(images.clamp(-1, 1)), readings.landmarks, readings.emotions, labels, visible)
+        return Truth(
+            to_bytes(images.clamp(-1, 1)),
+            readings.landmarks,
+            readings.emotions,
+            readings.scores,
+            labels,
+            visible,
+        )
 
 
 def toy_judges(models) -> Judges:

@@ -7,7 +7,7 @@ PROFILES := $(shell sed -n '/^active:/,/^[a-z#]/s/^  - //p' params.yaml)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)-$(TORCH)
 STRIPPED := metadata.language_info metadata.papermill cell.metadata.execution cell.metadata.papermill
-# Stage commands call papermill by name; one thread per core and no questions asked on the way.
+# Stage commands call papermill by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
@@ -24,7 +24,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 repro: env data ## environment, data, H and both T, tables and figures (about 25 minutes on two cores)
-	dvc repro
+	$(BIN)/dvc repro
 	@echo
 	@for profile in $(PROFILES); do \
 	  echo "Results of $$profile:"; \
@@ -36,13 +36,13 @@ repro: env data ## environment, data, H and both T, tables and figures (about 25
 	@echo "REPORT.md shows them on one page; make lab opens the notebooks."
 
 test: env ## the tests (at most 10 minutes)
-	pytest
+	$(BIN)/python -m pytest
 
 lab: env data ## JupyterLab with the kernel ready
-	jupyter lab notebooks/00_tour.ipynb
+	$(BIN)/jupyter lab notebooks/00_tour.ipynb
 
 data: env ## the pre-trained networks of the embedded world, from store/ into data/
-	@dvc pull data.dvc
+	@$(BIN)/dvc pull --force data.dvc
 
 env: $(STAMP) ## .venv with the pinned packages
 
@@ -61,23 +61,23 @@ $(STAMP): requirements.txt pyproject.toml
 	@rm -f $(VENV)/.installed-* && touch $@
 
 lint: env ## format and style
-	ruff format --check .
-	ruff check .
-	nbstripout --verify --extra-keys "$(STRIPPED)" notebooks/*.ipynb
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/nbstripout --verify --extra-keys "$(STRIPPED)" notebooks/*.ipynb
 
 strip: env ## take outputs out of notebooks/ (a stage runs again when its notebook has changed, outputs included)
-	nbstripout --extra-keys "$(STRIPPED)" notebooks/*.ipynb
+	$(BIN)/nbstripout --extra-keys "$(STRIPPED)" notebooks/*.ipynb
 
 sweep: env data ## the weight of the landmark term, on validation latents (outside the default run)
-	dvc repro $(addprefix landmarks@,$(PROFILES))
+	$(BIN)/dvc repro $(addprefix landmarks@,$(PROFILES))
 	$(call each_profile,06_sweep)
 
 seeds: env data ## headline differences over training seeds (outside the default run)
-	dvc repro $(addprefix landmarks@,$(PROFILES))
+	$(BIN)/dvc repro $(addprefix landmarks@,$(PROFILES))
 	$(call each_profile,07_seeds)
 
 pretrain: env ## train the networks of data/ again (hours on two cores)
-	dvc repro pretrain/dvc.yaml
+	$(BIN)/dvc repro pretrain/dvc.yaml
 
-clean: ## remove what the pipeline made here, not data/ or store/
-	rm -rf weights runs .pytest_cache .ruff_cache .dvc/cache/runs
+clean: ## remove weights, runs of the active profiles and DVC's cache: the next repro trains again
+	rm -rf weights $(addprefix runs/,$(PROFILES)) .dvc/cache .pytest_cache .ruff_cache

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def report(results: Path, *, base: Path, title: str = "Results") -> str:
     parts += [figure for figure in [_figure(results, base, "headline")] if figure]
     for strength in ("matched", "native"):
         if strength in tree:
-            parts += [f"## What the numbers say, {strength} strength", *sentences(tree[strength])]
+            unmatched = _unmatched(tree.get("matching", {})) if strength == "matched" else set()
+            parts += [f"## What the numbers say, {strength} strength", *sentences(tree[strength], unmatched)]
     parts += [text for text in [_matching(tree.get("matching", {}))] if text]
     figures = sorted((results / "figures").glob("*.png"))
     if figures:
@@ -53,14 +55,20 @@ def report(results: Path, *, base: Path, title: str = "Results") -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def sentences(tree: dict[str, Any]) -> list[str]:
-    """What summary[strength] says about HFLD against the baseline: one bullet list per quantity."""
+def sentences(tree: dict[str, Any], unmatched: Collection[str] = ()) -> list[str]:
+    """What summary[strength] says about HFLD against the baseline: one bullet list per quantity.
+
+    Attributes in `unmatched` are left out of the count, and said to be: their strengths could not be matched.
+    """
     parts = []
     for quantity, name, unit, more_is_better in SENTENCES:
         lines, better, worse, compared = [], 0, 0, 0
         for attribute, methods in tree.items():
             difference = methods.get("difference", {}).get(quantity)
             if difference is None or difference["mean"] is None:
+                continue
+            if attribute in unmatched:
+                lines.append(f"- {plain(attribute)}: strengths could not be matched, no comparison.")
                 continue
             compared += 1
             sign = difference["mean"] if more_is_better else -difference["mean"]
@@ -94,6 +102,12 @@ def _line(attribute: str, methods: dict[str, Any], quantity: str, unit: str, sur
         if quantity in methods.get(control, {}):
             text += f"; {control} {_value(methods[control][quantity])}"
     return text + f" (n = {difference['n']})."
+
+
+def _unmatched(tree: dict[str, Any]) -> set[str]:
+    """Attributes at which baseline or HFLD did not reach the common target change."""
+    pair = ("baseline", "hfld")
+    return {a for a, methods in tree.items() if any(methods[m]["failed"] for m in pair if m in methods)}
 
 
 def _matching(tree: dict[str, Any]) -> str:

@@ -14,6 +14,9 @@ LONG = "rows"
 """tables/rows.csv: strength, attribute, method, quantity, value, lo, hi, n, dropped, p, p_holm, paper."""
 INTERNAL = ("signed:", "change:")
 """Per-attribute changes that the ratios are made of: too many to keep in git."""
+BY_ATTRIBUTE = ("ratio:", "ratio_abs_mean:")
+"""Kept for baseline and HFLD only; the controls' are in the tables that show them."""
+COMPARED = ("baseline", "hfld", "difference")
 SUMMARISED = ("ratio", "ratio_abs_mean")
 """Quantities by attribute that stay out of summary.json, except for the three gesture attributes."""
 
@@ -57,6 +60,7 @@ def write_results(
     for table in tables.values():
         table.write(folder / "tables")
     kept = rows[~rows["quantity"].str.startswith(INTERNAL)].dropna(subset=["value"])
+    kept = kept[~kept["quantity"].str.startswith(BY_ATTRIBUTE) | kept["method"].isin(COMPARED)]
     write_text(folder / "tables" / f"{LONG}.csv", csv_text(kept))
     tree = summary(rows, matches, about=about)
     write_text(folder / "summary.json", json.dumps(tree, indent=1, allow_nan=False) + "\n")

@@ -184,3 +184,6 @@ def test_report_tells_worse_and_undecided(results):
     text = "\n".join(sentences(tree))
     assert "**Landmark drift**: HFLD is better for 0 of 2 attributes, worse for 1, undecided for 1" in text
     assert text.count("(undecided)") == 1
+    text = "\n".join(sentences(tree, {"Bald"}))
+    assert "better for 0 of 1 attributes, worse for 0, undecided for 1" in text
+    assert "- Bald: strengths could not be matched, no comparison." in text

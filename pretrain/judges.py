@@ -7,13 +7,14 @@ are left out, so none of them takes lipstick for gender. All see mirrored (not i
 noisy portraits, so that they also read a generator's softer pictures.
 """
 
-from collections.abc import Callable
-
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hfld.attributes import ATTRIBUTES, EMOTIONS
 from hfld.networks.emotion import EmotionNet
+from hfld.networks.reader import Reader
 from hfld.networks.resnet import ResNet
 from hfld.portraits.parameters import NUISANCES
 from pretrain.reading import Job, Labels, Recipe, read_job, train_reader
@@ -46,36 +47,64 @@ def identity_loss(predicted: Tensor, labels: Labels, index: Tensor) -> dict[str,
     return {"identity": (predicted - labels.nuisance[index, : len(IDENTITY)]).square().mean()}
 
 
-def resnet(recipe: Recipe, **arguments: object) -> tuple[ResNet, dict]:
-    arguments = {"depth": recipe.depth, "width": recipe.width, "stem": recipe.stem, **arguments}
+OUTPUTS = {
+    "judge_landmarks": 212,
+    "judge_emotion": len(EMOTIONS),
+    "judge_attributes": len(ATTRIBUTES),
+    "judge_attributes_tuning": len(ATTRIBUTES),
+    "judge_identity": len(IDENTITY),
+}
+LOSSES = {
+    "judge_landmarks": landmarks_loss,
+    "judge_emotion": emotion_loss,
+    "judge_attributes": attributes_loss,
+    "judge_attributes_tuning": attributes_loss,
+    "judge_identity": identity_loss,
+}
+
+
+def build(name: str, recipe: Recipe, size: int) -> tuple[nn.Module, dict]:
+    """The net and its constructor's arguments."""
+    torch.manual_seed(recipe.seed)
+    arguments: dict = {"width": recipe.width}
+    if name == "judge_emotion":
+        return EmotionNet(**arguments), arguments
+    arguments |= {"outputs": OUTPUTS[name], "sigmoid": LOSSES[name] is attributes_loss}
+    if recipe.depth is None:
+        arguments |= {"size": size}
+        return Reader(**arguments), arguments
+    arguments |= {"depth": recipe.depth, "stem": recipe.stem, "pool": recipe.pool}
     return ResNet(**arguments), arguments
 
 
-def build(name: str, recipe: Recipe) -> tuple[nn.Module, dict, Callable]:
-    """The net, its constructor's arguments, its loss."""
-    torch.manual_seed(recipe.seed)
-    if name == "judge_emotion":
-        arguments = {"width": recipe.width}
-        return EmotionNet(**arguments), arguments, emotion_loss
-    if name == "judge_landmarks":
-        return *resnet(recipe, outputs=212), landmarks_loss
-    if name == "judge_identity":
-        return *resnet(recipe, outputs=len(IDENTITY)), identity_loss
-    return *resnet(recipe, outputs=40, sigmoid=True), attributes_loss
+class Coordinates:
+    """Lets a net learn landmarks as standard scores: steps that suit a net are too coarse for coordinates."""
 
+    def __init__(self, network: nn.Module, landmarks: np.ndarray) -> None:
+        flat = torch.from_numpy(np.array(landmarks)).flatten(1)  # [N, 212]
+        self.network, self.mean, self.std = network, flat.mean(dim=0), flat.std(dim=0)
 
-NAMES = ("judge_landmarks", "judge_emotion", "judge_attributes", "judge_attributes_tuning", "judge_identity")
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.mean + self.std * self.network.logits(images).float()
+
+    def fold(self) -> None:
+        """Make the net itself give coordinates."""
+        fc = self.network.fc
+        with torch.no_grad():
+            fc.weight.mul_(self.std[:, None])
+            fc.bias.mul_(self.std).add_(self.mean)
 
 
 def main(job: Job) -> None:
     for name in job.chosen:
-        network, arguments, loss = build(name, job.settings.recipe(name))
+        recipe = job.settings.recipe(name)
+        network, arguments = build(name, recipe, job.settings.world.size)
+        outputs, options = network.logits, {"mirrored": name != "judge_identity"}
         if name == "judge_landmarks":
-            nn.init.constant_(network.fc.bias, 0.5)  # the middle of the picture
-        train_reader(
-            job, name, network, arguments, loss, outputs=network.logits, mirrored=name != "judge_identity"
-        )
+            outputs = Coordinates(network, job.settings.portraits(recipe.data).landmarks)
+            options["finish"] = outputs.fold
+        train_reader(job, name, network, arguments, LOSSES[name], outputs=outputs, **options)
 
 
 if __name__ == "__main__":
-    main(read_job(__doc__.splitlines()[0], NAMES))
+    main(read_job(__doc__.splitlines()[0], tuple(OUTPUTS)))

@@ -55,10 +55,11 @@ class Recipe:
     lr: float
     weight_decay: float
     seed: int
-    depth: int = 18  # residual nets only
+    depth: int | None = None  # of a residual net
     stem: Literal["imagenet", "half", "small"] = "half"
-    blur: float = 0.6  # see hfld.data.soften
-    noise: float = 0.04
+    pool: int = 1
+    blur: float = 0.4  # largest; see hfld.data.soften
+    noise: float = 0.03
     shift: float = 0.0  # px; landmarks only
     warmup: int = 100  # steps
 
@@ -153,6 +154,7 @@ def train_reader(
     trained: nn.Module | None = None,  # the network with the head that it is trained through, if any
     outputs: Callable[[Tensor], Tensor],  # images -> outputs that the loss takes
     mirrored: bool = True,  # flip half of the portraits
+    finish: Callable[[], None] = lambda: None,  # called once before saving
 ) -> bool:
     """Train a net and save it to `out/<name>.safetensors`; False if the time ran out before the end."""
     recipe, settings = job.settings.recipe(name), job.settings
@@ -175,7 +177,9 @@ def train_reader(
         if mirrored:
             images, points = mirror_half(images, points, generator)
         if recipe.shift > 0:
-            images, points = shift(images, points, generator, pixels=recipe.shift)
+            images, points = shift(
+                images, points, generator, pixels=recipe.shift, zoom=recipe.shift / settings.world.size
+            )
         labels.augmented = points
         images = soften(images, generator, blur=recipe.blur, noise=recipe.noise)
         with precision():
@@ -205,6 +209,7 @@ def train_reader(
     )
     if history[-1]["step"] < recipe.steps:
         return False
+    finish()
     last = {key: round(value, 6) for key, value in history[-1].items()}
     save_network(
         job.out / f"{name}.safetensors",

@@ -28,6 +28,7 @@ def main(job: Job) -> None:
         "depth": recipe.depth,
         "width": recipe.width,
         "stem": recipe.stem,
+        "pool": recipe.pool,
         "outputs": 40,
         "sigmoid": True,
     }

@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from hfld.networks import NETWORKS, network_class
 from hfld.networks.emotion import EmotionNet
+from hfld.networks.reader import Reader
 from hfld.networks.resnet import ResNet
 from hfld.networks.vgg import VGG19Features
 
@@ -53,6 +54,41 @@ def test_stem_decides_the_resolution(stem, side):
     net.layer4.register_forward_hook(lambda module, args, out: seen.append(out.shape[-1]))
     assert net(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
     assert seen == [side]
+
+
+def test_pool_keeps_where_things_are():
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 64, 64)
+    forgetful = ResNet(depth=18, width=4, outputs=3, stem="half").eval()
+    aware = ResNet(depth=18, width=4, outputs=3, stem="half", pool=4).eval()
+    assert forgetful.features(x).shape == (1, 32)
+    assert aware.features(x).shape == (1, 32 * 16)
+    assert torch.allclose(
+        aware.features(x).view(1, 32, 16).mean(2), _same_weights(forgetful, aware).features(x)
+    )
+
+
+def _same_weights(target, source):
+    state = {key: value for key, value in source.state_dict().items() if not key.startswith("fc.")}
+    target.load_state_dict(state, strict=False)
+    return target
+
+
+@pytest.mark.parametrize("size", [16, 64, 128])
+def test_reader_keeps_an_8x8_grid(size):
+    net = Reader(size=size, outputs=5, width=4, hidden=16).eval()
+    assert net.convolutions(torch.zeros(2, 3, size, size)).shape[-2:] == (8, 8)
+    assert net(torch.zeros(2, 3, size, size)).shape == (2, 5)
+
+
+def test_reader_tells_positions_apart():
+    torch.manual_seed(0)
+    net = Reader(size=32, outputs=1, width=4, hidden=16).eval()
+    left, right = torch.zeros(2, 1, 3, 32, 32)
+    left[..., 12:20, 4:12] = right[..., 12:20, 20:28] = 1
+    assert not torch.allclose(net(left), net(right))
+    net.sigmoid = True
+    assert 0 < net(left).item() < 1
 
 
 def test_sigmoid_is_the_declared_one():
@@ -123,12 +159,16 @@ def test_emotions_are_percentages_and_differentiable():
 
 def test_registry():
     assert network_class("ResNet") is ResNet
-    assert set(NETWORKS) == {"Generator", "Discriminator", "ResNet", "VGG19Features", "EmotionNet"}
+    assert set(NETWORKS) == {"Generator", "Discriminator", "ResNet", "VGG19Features", "EmotionNet", "Reader"}
     with pytest.raises(ValueError, match="unknown network 'ResNets'; the nearest is 'ResNet'"):
         network_class("ResNets")
 
 
 def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="size: 48"):
+        Reader(size=48, outputs=1)
+    with pytest.raises(ValueError, match=r"expected \[N, 3, 16, 16\]"):
+        Reader(size=16, outputs=1)(torch.zeros(1, 3, 32, 32))
     with pytest.raises(ValueError, match="depth: 19"):
         ResNet(depth=19, outputs=1)
     with pytest.raises(ValueError, match="stem"):

@@ -52,9 +52,9 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """Images [N, 3, H, W] in [-1, 1] -> [N, outputs].
 
-    At width 64 and stem "imagenet" the state_dict is torchvision's. The "small" stem keeps an image's full
-    resolution (3x3, stride 1, no pooling), for sides around 64; "half" (3x3, stride 2, no pooling) is for
-    sides around 128.
+    At width 64, stem "imagenet" and pool 1 the state_dict is torchvision's. The "small" stem keeps an image's
+    full resolution (3x3, stride 1, no pooling), for sides around 64; "half" (3x3, stride 2, no pooling) is
+    for sides around 128.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class ResNet(nn.Module):
         width: int = 64,  # channels of the first stage; later stages double it
         outputs: int,  # 212 for landmarks (x, y of 106 points), 40 for attributes
         stem: str = "imagenet",  # "imagenet" (7x7 / 2, max pooling / 2) | "half" | "small"
+        pool: int = 1,  # side of the grid that the last features are averaged to; 1 forgets where things are
         sigmoid: bool = False,  # whether forward ends in probabilities
     ) -> None:
         super().__init__()
@@ -89,14 +90,14 @@ class ResNet(nn.Module):
                 layers.append(block(inputs, channels, stride=2 if stage > 0 and i == 0 else 1))
                 inputs = channels * block.expansion
             setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(inputs, outputs)
+        self.avgpool = nn.AdaptiveAvgPool2d(pool)
+        self.fc = nn.Linear(inputs * pool**2, outputs)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def features(self, x: Tensor) -> Tensor:
-        """The pooled features behind the last layer, [N, 8 * width * expansion]."""
+        """The pooled features behind the last layer, [N, 8 * width * expansion * pool^2]."""
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"images: shape {tuple(x.shape)}, expected [N, 3, H, W]")
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

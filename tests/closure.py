@@ -16,9 +16,8 @@ def source(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".ipynb":
         return text
-    return "\n".join(
-        "".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"
-    )
+    cells = [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    return "\n".join("".join(line for line in lines if not line.startswith("%")) for lines in cells)
 
 
 def imported_files(path: Path) -> set[Path]:

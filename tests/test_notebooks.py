@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from closure import source
 from conftest import project_environment
 
 from hfld.config import METHODS, ROOT
@@ -27,7 +28,7 @@ def code(path: Path) -> str:
 def test_notebook_defines_nothing(path):
     assert len(cells(path)) <= 12
     assert cells(path)[0]["cell_type"] == "markdown"
-    for node in ast.walk(ast.parse(code(path))):
+    for node in ast.walk(ast.parse(source(path))):
         assert not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda)
     assert [word for word in FORBIDDEN if word in code(path)] == []
 

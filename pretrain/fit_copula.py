@@ -20,7 +20,7 @@ from hfld.portraits.copula import (
     nearest_correlation,
     phi_coefficients,
 )
-from hfld.portraits.entailment import entailed, resolve
+from hfld.portraits.entailment import BEARD_KINDS, entailed, resolve
 from hfld.portraits.expression import action_units, emotion_percentages
 
 COUNTED_ROWS = 20_000
@@ -90,10 +90,14 @@ def fit() -> tuple[np.ndarray, np.ndarray]:
     shares = np.array([EMOTION_SHARES.get(name, np.nan) for name in EMOTIONS])
     moved = [EMOTIONS.index(name) for name in EMOTION_SHARES]  # in the order of EXPRESSIONS
     normal = np.random.default_rng(SEED).standard_normal((DRAWS, len(SCORES)))
-    free = np.zeros((count, count), dtype=bool)  # ENTAILMENT settles these pairs whatever their correlation
+    # A beard of some kind settles No_Beard whatever their correlation, so the projection may choose it. Other
+    # attributes that exclude each other stay at their tetrachoric correlation: clear differences, clear labels.
+    settled, free = np.zeros((2, count, count), dtype=bool)
     for name in ATTRIBUTES:
-        free[ATTRIBUTES.index(name), [ATTRIBUTES.index(other) for other in entailed(name)]] = True
-    free |= free.T
+        settled[ATTRIBUTES.index(name), [ATTRIBUTES.index(other) for other in entailed(name)]] = True
+    for name in BEARD_KINDS:
+        free[ATTRIBUTES.index(name), ATTRIBUTES.index("No_Beard")] = True
+    settled, free = settled | settled.T, free | free.T
     best = None
     for step in range(ROUNDS):
         correlation = nearest_correlation(goal)
@@ -117,7 +121,11 @@ def fit() -> tuple[np.ndarray, np.ndarray]:
         thresholds[:count] += STEP * (ndtri(clipped) - ndtri(np.diag(counted)))
         if step < ROUNDS - THRESHOLD_ROUNDS:
             gain = STEP * np.minimum(1, np.abs(error) / TOLERATED)
-            change = gain * error / np.maximum(slope(thresholds[:count], goal[:count, :count]), 0.3)
+            change = (
+                gain
+                * np.where(settled, 0, error)
+                / np.maximum(slope(thresholds[:count], goal[:count, :count]), 0.3)
+            )
             wanted = np.clip(goal[:count, :count] + np.clip(change, -0.1, 0.1), -GOAL_LIMIT, GOAL_LIMIT)
             goal[:count, :count] = np.where(free, correlation[:count, :count], wanted)
             np.fill_diagonal(goal, 1.0)

@@ -1,0 +1,184 @@
+"""Measure the pre-trained networks on held-out portraits and write the model card.
+
+    python -m pretrain.gates [--generator FILE]
+
+The judges must first pass on true renders; then G(z) is read by them and held against the render of the same
+z. Everything is published, whatever is reached: `card.json` beside the networks, and pretrain/MODEL_CARD.md.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from hfld.attributes import ATTRIBUTES, EMOTIONS, REGIONS
+from hfld.checkpoints import load_metadata, load_network
+from hfld.config import ROOT
+from hfld.data import PortraitSet, to_tensor, to_uint8
+from hfld.host import reuse_memory
+from hfld.judges import read
+from hfld.models import autocast
+from hfld.portraits.parameters import SCORES, decode, sample
+from hfld.portraits.render import render
+from pretrain.card import model_card
+from pretrain.judges import IDENTITY
+from pretrain.reading import Settings
+from pretrain.scores import attribute_aucs, auc, balanced_accuracy, determination, landmark_errors
+
+READERS = (
+    "judge_attributes",
+    "judge_attributes_tuning",
+    "judge_emotion",
+    "judge_landmarks",
+    "judge_identity",
+    "regressor",
+)
+OTHERS = ("generator", "discriminator", "perceptual")
+
+
+def read_images(
+    networks: dict[str, nn.Module], data: PortraitSet, *, generator: nn.Module | None = None, name: str
+) -> dict[str, np.ndarray]:
+    """Outputs of every net for a set, or for G of its latents, and the mean absolute pixel error."""
+    parts: dict[str, list[Tensor]] = {key: [] for key in (*networks, "pixels")}
+    precision = autocast("auto")
+    for start in tqdm(range(0, len(data), 100), desc=name, mininterval=2.0):
+        chosen = data[start : start + 100]
+        images = true = to_tensor(chosen.images)
+        if generator is not None:
+            with torch.no_grad(), precision():
+                images = generator(torch.from_numpy(np.array(chosen.z)))
+            images = to_tensor(to_uint8(images))  # as any picture file would hold them
+        for key, network in networks.items():
+            parts[key].append(read(network, images).float())
+        parts["pixels"].append((images - true).abs().mean(dim=(1, 2, 3)) * 127.5)
+    return {key: torch.cat(values).numpy() for key, values in parts.items()}
+
+
+def measure(readings: dict[str, np.ndarray], data: PortraitSet) -> dict:
+    """All scores of one set of readings, plain values."""
+    p = data.parameters
+    accuracy, recall = balanced_accuracy(readings["judge_emotion"], p.emotions)
+    errors = landmark_errors(readings["judge_landmarks"].reshape(-1, 106, 2), data.landmarks)
+    true_identity = p.nuisance[:, : len(IDENTITY)]
+    scores: dict = {"n": len(data)}
+    for key in ("judge_attributes", "judge_attributes_tuning", "regressor"):
+        aucs = attribute_aucs(readings[key], p.labels, p.visible)
+        scores[key] = {
+            "mean": float(np.nanmean(aucs)),
+            "worst": float(np.nanmin(aucs)),
+            "each": dict(zip(ATTRIBUTES, aucs.tolist(), strict=True)),
+        }
+    scores["emotion"] = {
+        "balanced_accuracy": accuracy,
+        "recall": dict(zip(EMOTIONS, recall.tolist(), strict=True)),
+        "distance": float(0.5 * np.abs(readings["judge_emotion"] - p.emotions).sum(axis=1).mean()),
+    }
+    scores["landmarks"] = {
+        "mean": float(errors.mean()),
+        "p95": float(np.quantile(errors.mean(axis=1), 0.95)),
+        "regions": {name: float(errors[:, list(index)].mean()) for name, index in REGIONS.items()},
+    }
+    scores["identity"] = dict(
+        zip(IDENTITY, determination(readings["judge_identity"], true_identity).tolist(), strict=True)
+    )
+    scores["pixels"] = float(readings["pixels"].mean())
+    return scores
+
+
+def verification(network: nn.Module, data: PortraitSet, *, pairs: int = 1000) -> float:
+    """AUC of the identity judge's cosine: same person, everything else redrawn, against others."""
+    first = len(SCORES)  # identity comes behind the latents that the copula mixes
+    z = sample(pairs, seed=2003)
+    z[:, first : first + len(IDENTITY)] = data.z[:pairs, first : first + len(IDENTITY)]
+    again = read(network, to_tensor(render(decode(z), data.images.shape[1])[0])).float()
+    once = read(network, to_tensor(data.images[:pairs])).float()
+    same = torch.cosine_similarity(once, again).numpy()
+    other = torch.cosine_similarity(once, again.roll(1, dims=0)).numpy()
+    return auc(np.concatenate([same, other]), np.arange(2 * pairs) < pairs)
+
+
+def gates(card: dict) -> list[dict]:
+    """Every requirement with what was reached."""
+    rows = []
+
+    def add(what: str, value: float, limit: float, *, below: bool) -> None:
+        passed = bool(value <= limit if below else value >= limit)
+        rows.append({"gate": what, "value": value, "limit": limit, "below": below, "passed": passed})
+
+    for name in ("natural", "independent"):
+        scores = card["renders"][name]
+        add(f"attribute AUC on renders ({name}), mean", scores["judge_attributes"]["mean"], 0.97, below=False)
+        add(
+            f"attribute AUC on renders ({name}), worst",
+            scores["judge_attributes"]["worst"],
+            0.85,
+            below=False,
+        )
+        add(
+            f"balanced emotion accuracy on renders ({name})",
+            scores["emotion"]["balanced_accuracy"],
+            0.80,
+            below=False,
+        )
+        add(f"landmark error on renders ({name}), px at 128", scores["landmarks"]["mean"], 0.6, below=True)
+    if "generated" in card:
+        drawn, made = card["renders"]["natural"], card["generated"]
+        each = [
+            drawn["judge_attributes"]["each"][a] - made["judge_attributes"]["each"][a] for a in ATTRIBUTES
+        ]
+        emotion = drawn["emotion"]["balanced_accuracy"] - made["emotion"]["balanced_accuracy"]
+        add("landmark error of G(z), px at 128", made["landmarks"]["mean"], 1.0, below=True)
+        add("attribute AUC lost from render to G(z), mean", float(np.mean(each)), 0.03, below=True)
+        add("attribute AUC lost from render to G(z), worst", float(np.max(each)), 0.08, below=True)
+        add("balanced emotion accuracy lost from render to G(z)", emotion, 0.05, below=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--params", type=Path, default=ROOT / "pretrain" / "params.yaml")
+    parser.add_argument("--generator", type=Path, help="default: the one among the products, if it is there")
+    parser.add_argument(
+        "--limit", type=int, help="only that many portraits of each set (a quick look, never a card)"
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    reuse_memory()
+    settings = Settings(options.params)
+    out = ROOT / settings.world.out
+    path = options.generator or out / "generator.safetensors"
+    generator = load_network(path) if path.is_file() else None
+    networks = {name: load_network(out / f"{name}.safetensors", command="make pretrain") for name in READERS}
+    sets = {name: settings.portraits(f"held_{name}")[: options.limit] for name in ("natural", "independent")}
+
+    card: dict = {"world": "portraits", "size": settings.world.size, "trained": True}
+    card["renders"] = {
+        name: measure(read_images(networks, data, name=f"{name} renders"), data)
+        for name, data in sets.items()
+    }
+    card["identity_verification_auc"] = verification(networks["judge_identity"], sets["natural"])
+    if generator is not None:
+        data = sets["natural"]
+        card["generated"] = measure(read_images(networks, data, generator=generator, name="G(z)"), data)
+    card["gates"] = gates(card)
+    files = [out / f"{name}.safetensors" for name in (*OTHERS, *READERS)]
+    card["networks"] = {
+        file.stem: {"bytes": file.stat().st_size, **load_metadata(file)} for file in files if file.is_file()
+    }
+    for row in card["gates"]:
+        print(
+            f"{'pass' if row['passed'] else 'FAIL'}  {row['gate']}: {row['value']:.4f} (limit {row['limit']})"
+        )
+    if options.limit is None:
+        (out / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+        (ROOT / "pretrain" / "MODEL_CARD.md").write_text(model_card(card))
+
+
+if __name__ == "__main__":
+    main()

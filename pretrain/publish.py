@@ -1,6 +1,6 @@
 """Copy the pre-trained networks from pretrain/out/ to data/portraits/, record them in data.dvc, fill store/.
 
-    python pretrain/publish.py
+    python -m pretrain.publish
 
 Refuses an incomplete set, and one of more than 30 MB. Commit data.dvc and store/ afterwards.
 """

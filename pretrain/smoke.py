@@ -1,6 +1,6 @@
 """data/smoke: every pre-trained network, tiny and untrained, so that tests run the pipeline in a minute.
 
-    python pretrain/smoke.py [--out data/smoke]
+    python -m pretrain.smoke [--out data/smoke]
 
 Numbers made with these networks mean nothing; formats, shapes and code paths are those of the real ones.
 """

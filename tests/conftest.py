@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib
 import pytest
 
-from hfld.config import ROOT
+# Before torch is imported, here and in notebooks: two threads on tiny networks wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
 
-matplotlib.use("Agg")
+from hfld.config import ROOT  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,9 @@ def smoke_root(tmp_path_factory) -> Path:
     for name in ("hfld", "notebooks", "profiles", "pretrain"):
         shutil.copytree(ROOT / name, root / name, ignore=ignore)
     shutil.copyfile(ROOT / "params.yaml", root / "params.yaml")
-    subprocess.run([sys.executable, "pretrain/smoke.py"], cwd=root, env=project_environment(root), check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pretrain.smoke"], cwd=root, env=project_environment(root), check=True
+    )
     return root
 
 

@@ -12,7 +12,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-from hfld.config import ROOT  # noqa: E402
+from hfld.config import ROOT
 
 
 @pytest.fixture(scope="session")

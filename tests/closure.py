@@ -1,4 +1,4 @@
-"""Which files of hfld/ a notebook or script imports, directly and through others."""
+"""Which files of hfld/ (and pretrain/) a notebook or script imports, directly and through others."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ def source(path: Path) -> str:
 
 
 def imported_files(path: Path) -> set[Path]:
-    """Files of hfld/ that the code names in an import statement, at any depth of the code."""
+    """Files of the project that the code names in an import statement, at any depth of the code."""
     names = set()
     for node in ast.walk(ast.parse(source(path))):
         if isinstance(node, ast.Import):
@@ -30,7 +30,7 @@ def imported_files(path: Path) -> set[Path]:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     found = set()
     for name in names:
-        if name.startswith("hfld."):
+        if name.startswith(("hfld.", "pretrain.")):
             base = ROOT / Path(*name.split("."))
             found |= {p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()}
     return found

@@ -33,6 +33,13 @@ def test_deps_are_the_notebook_and_exactly_its_imports(stage):
     assert code_deps(stage) == closure(ROOT / notebook)
 
 
+@pytest.mark.parametrize("stage", ["regressor", "perceptual", "judges", "gates"])
+def test_pretraining_depends_on_its_code(stage):
+    pretrain = yaml.safe_load((ROOT / "pretrain" / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    code = {dep for dep in pretrain[stage]["deps"] if not dep.endswith(".safetensors")}
+    assert code == closure(ROOT / "pretrain" / f"{stage}.py") | {f"pretrain/{stage}.py"}
+
+
 def test_the_report_depends_on_its_code():
     assert code_deps("report") == closure(ROOT / "hfld" / "report.py") | {"hfld/report.py"}
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hfld.attributes import MIRROR
+from hfld.attributes import ATTRIBUTES, MIRROR
 from hfld.portraits import parameters
 from hfld.portraits.parameters import Parameters
 
@@ -65,7 +65,7 @@ def portraits(
     n: int,
     seed: int,
     *,
-    mode: str = "natural",  # "natural" (as counted in CelebA) | "independent" (for judges)
+    mode: str = "natural",  # as counted in CelebA; "independent": for judges; "intervened": see below
     coupling: float = 1.0,  # scales the correlations between attributes, "natural" only
     size: int,  # side in px
     cache_dir: Path | str | None = None,  # None: render every time
@@ -90,6 +90,24 @@ def portraits(
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return PortraitSet(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS})
+
+
+def intervened(n: int, seed: int, *, most: int = 3) -> np.ndarray:
+    """Natural latents [n, z_dim] after one to `most` exact interventions each, every attribute equally often.
+
+    These are the counterfactuals that a generator is asked for, and that nature seldom shows.
+    """
+    z = parameters.sample(n, seed)
+    draws = np.random.default_rng((seed, 1))
+    count = draws.integers(1, most + 1, size=n)
+    chosen = draws.random((n, len(ATTRIBUTES))).argsort(axis=1) < count[:, None]  # [n, 40]
+    labels = parameters.decode(z).labels
+    for k, attribute in enumerate(ATTRIBUTES):
+        for value in (0.0, 1.0):
+            rows = np.flatnonzero(chosen[:, k] & (labels[:, k] != bool(value)))
+            if len(rows):
+                z[rows] = parameters.counterfactual(z[rows], attribute, value)
+    return z
 
 
 def renderer_hash() -> str:
@@ -178,8 +196,11 @@ def soften(
 def _render(arguments: dict, workers: int, progress: bool) -> dict[str, np.ndarray]:
     from hfld.portraits.render import render_latents  # drawing needs OpenCV, reading a cache does not
 
-    z = parameters.sample(
-        arguments["n"], arguments["seed"], mode=arguments["mode"], coupling=arguments["coupling"]
-    )
+    if arguments["mode"] == "intervened":
+        z = intervened(arguments["n"], arguments["seed"])
+    else:
+        z = parameters.sample(
+            arguments["n"], arguments["seed"], mode=arguments["mode"], coupling=arguments["coupling"]
+        )
     images, landmarks = render_latents(z, arguments["size"], workers=workers, progress=progress)
     return {"z": z, "images": images, "landmarks": landmarks.astype(np.float32)}

@@ -57,6 +57,7 @@ DEFAULTS = {
     "ema_images": 5000,  # half-life of the averaged weights
     "pixel": 1.0,  # weights of the loss terms
     "detail": 1.0,
+    "square": 4.0,
     "perceptual": 0.0,
     "contrast_weight": 3.0,  # extra weight of a pixel where much happens
     "adversarial": 0.01,

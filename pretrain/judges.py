@@ -95,6 +95,39 @@ class Coordinates:
             fc.bias.mul_(self.std).add_(self.mean)
 
 
+class Normed(nn.Module):
+    """Trains a net that has no norms with batch norm behind each layer but the last, and folds them in afterwards.
+
+    DeepFace's layout is deep, plain and fed with values around .5; from scratch it stays at chance.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        self.layers = layers[:-1]
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(m.out_channels) if isinstance(m, nn.Conv2d) else nn.BatchNorm1d(m.out_features)
+            for m in self.layers
+        )
+        self.hooks = [
+            layer.register_forward_hook(lambda _, inputs, out, norm=norm: norm(out))
+            for layer, norm in zip(self.layers, self.norms, strict=True)
+        ]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.logits(images)
+
+    def fold(self) -> None:
+        """Make the net itself compute what it computes with its norms in eval mode."""
+        for layer, norm, hook in zip(self.layers, self.norms, self.hooks, strict=True):
+            hook.remove()
+            gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+            with torch.no_grad():
+                layer.weight.mul_(gain.view(-1, *[1] * (layer.weight.ndim - 1)))
+                layer.bias.sub_(norm.running_mean).mul_(gain).add_(norm.bias)
+
+
 def main(job: Job) -> None:
     for name in job.chosen:
         recipe = job.settings.recipe(name)
@@ -102,6 +135,9 @@ def main(job: Job) -> None:
         outputs, options = network.logits, {"mirrored": name != "judge_identity"}
         if name == "judge_landmarks":
             outputs = Coordinates(network, job.settings.portraits(recipe.data).landmarks)
+            options["finish"] = outputs.fold
+        if name == "judge_emotion":
+            outputs = options["trained"] = Normed(network)
             options["finish"] = outputs.fold
         train_reader(job, name, network, arguments, LOSSES[name], outputs=outputs, **options)
 

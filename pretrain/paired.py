@@ -55,6 +55,7 @@ def contrast_map(image: Tensor) -> Tensor:
 
 def reconstruction_loss(image: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
     """pixel: Charbonnier distance.  detail: its Laplacian bands and gradients, where eyes and mouths live.
+    square: squared error, without the weights; what is missing altogether (a hat, rosy cheeks) counts most.
 
     [B, 3, S, S] twice, pixel weights [B, 1, S, S] -> scalars
     """
@@ -68,7 +69,7 @@ def reconstruction_loss(image: Tensor, target: Tensor, weight: Tensor | None = N
             )
         return d.mean()
 
-    terms = {"pixel": distance(difference, 0.05)}
+    terms = {"pixel": distance(difference, 0.05), "square": difference.square().mean()}
     detail, level = torch.zeros((), device=image.device), difference
     while level.shape[-1] > 8:
         low = F.avg_pool2d(level, 2)

@@ -40,7 +40,7 @@ class Rendered:
 
     n: int
     seed: int
-    mode: Literal["natural", "independent"]
+    mode: Literal["natural", "independent", "intervened"]
     coupling: float = 1.0
 
 

@@ -147,3 +147,14 @@ def test_soften_is_a_function_of_the_generator_and_limited():
     assert torch.equal(plain, images)
     flat = torch.full((4, 3, 16, 16), 0.3)
     assert torch.allclose(data.soften(flat, torch.Generator().manual_seed(0), noise=0), flat, atol=1e-6)
+
+
+def test_intervened_latents_differ_in_few_attributes_and_show_every_one():
+    natural, changed = parameters.sample(600, 5), data.intervened(600, 5)
+    before, after = parameters.decode(natural).labels, parameters.decode(changed).labels
+    flips = (before != after).sum(axis=1)
+    assert 1.0 < flips.mean() < 4.0
+    assert ((before != after).any(axis=0)).all()
+    assert np.array_equal(data.intervened(600, 5), changed)
+    rest = slice(45, None)
+    assert np.allclose(natural[:, rest], changed[:, rest], atol=1e-5)

@@ -24,6 +24,7 @@ def save(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str,
     temporary = path.with_name(path.name + ".tmp")
     stored = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
     save_file(stored, str(temporary), metadata={_KEY: json.dumps(metadata, sort_keys=True)})
+    temporary.chmod(0o644)  # safetensors makes files that only their owner can read
     temporary.replace(path)
 
 

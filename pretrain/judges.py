@@ -96,7 +96,7 @@ class Coordinates:
 
 
 class Normed(nn.Module):
-    """Trains a net that has no norms with batch norm behind each layer but the last, and folds them in afterwards.
+    """Trains a net without norms with batch norm behind each layer but the last, and folds it in at the end.
 
     DeepFace's layout is deep, plain and fed with values around .5; from scratch it stays at chance.
     """

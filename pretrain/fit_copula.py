@@ -91,7 +91,7 @@ def fit() -> tuple[np.ndarray, np.ndarray]:
     moved = [EMOTIONS.index(name) for name in EMOTION_SHARES]  # in the order of EXPRESSIONS
     normal = np.random.default_rng(SEED).standard_normal((DRAWS, len(SCORES)))
     # A beard of some kind settles No_Beard whatever their correlation, so the projection may choose it. Other
-    # attributes that exclude each other stay at their tetrachoric correlation: clear differences, clear labels.
+    # attributes that exclude each other stay at their tetrachoric correlation: clear labels.
     settled, free = np.zeros((2, count, count), dtype=bool)
     for name in ATTRIBUTES:
         settled[ATTRIBUTES.index(name), [ATTRIBUTES.index(other) for other in entailed(name)]] = True

@@ -52,7 +52,7 @@ def test_wrong_length_is_named():
 
 @pytest.mark.parametrize("kind", ["mean", "ratio", "difference"])
 def test_intervals_cover_95_percent(kind):
-    """On 400 simulated data sets the interval holds the truth in about 95 % (binomial s.e. 1.1 %; small-n bias allowed)."""
+    """On 400 simulated data sets the interval holds the truth in about 95 % (s.e. 1.1 %, small-n bias)."""
     generator = np.random.default_rng(5)
     n, trials, hits = 80, 400, 0
     counts = resampling_counts(n, resamples=600, seed=9)

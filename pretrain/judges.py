@@ -96,7 +96,7 @@ class Coordinates:
 
 
 class Normed(nn.Module):
-    """Trains a net without norms with batch norm behind each layer but the last, and folds it in at the end.
+    """Trains a net without norms with batch norm behind each layer but the last, folded in at the end.
 
     DeepFace's layout is deep, plain and fed with values around .5; from scratch it stays at chance.
     """

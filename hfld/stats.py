@@ -2,8 +2,8 @@
 
 One matrix of resampling counts is drawn per experiment and used for every method and quantity. Every estimate
 is then a matrix product, and every comparison is paired by construction: resample b holds the same latents
-for both methods. Missing values are NaN: a latent without a reading leaves the mean (and is counted as dropped),
-never the resample.
+for both methods. Missing values are NaN: a latent without a reading leaves the mean (and is counted as
+dropped), never the resample.
 """
 
 from dataclasses import dataclass

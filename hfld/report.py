@@ -18,6 +18,9 @@ SENTENCES = (
 )
 """quantity, its name, its unit, whether more is better."""
 
+MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
+"""Between these two lines of the README stands the overview."""
+
 FIRST = ("headline", "counterfactual", "table1", "table2", "table3", "table4", "table5")
 """Tables in the order of reading; the others follow by name."""
 
@@ -156,13 +159,50 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}".replace("-", "−")
 
 
+def overview(tree: dict[str, Any]) -> str:
+    """summary.json -> the README's table: matched strength, one row for each attribute and quantity."""
+    unmatched = _unmatched(tree.get("matching", {}))
+    lines = [
+        "| Edit | Quantity | baseline | HFLD | difference, 95 % interval | oracle | floor | n |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for attribute, methods in tree["matched"].items():
+        if attribute in unmatched:
+            lines.append(f"| {plain(attribute)} | strengths could not be matched | | | | | | |")
+            continue
+        for quantity, name, unit, _ in SENTENCES:
+            difference = methods["difference"][quantity]
+            first, second, oracle, floor = (
+                _value(methods[method][quantity]) for method in ("baseline", "hfld", "oracle", "floor")
+            )
+            change = (
+                f"{_number(difference['mean'])} [{_number(difference['lo'])}, {_number(difference['hi'])}]"
+            )
+            label = f"{name} ({unit})" if unit else name
+            row = (plain(attribute), label, first, second, change, oracle, floor, str(difference["n"]))
+            lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def write_overview(results: Path, path: Path) -> None:
+    """Put `overview` between the two result marks of the file at `path`; the rest stays."""
+    tree = json.loads((Path(results) / "summary.json").read_text(encoding="utf-8"))
+    before, found, rest = Path(path).read_text(encoding="utf-8").partition(MARKS[0])
+    _, closed, after = rest.partition(MARKS[1])
+    if not (found and closed):
+        raise ValueError(f"{path} lacks the marks {MARKS[0]} and {MARKS[1]}")
+    write_text(Path(path), f"{before}{MARKS[0]}\n{overview(tree)}\n{MARKS[1]}{after}")
+
+
 def main() -> None:
-    """`python -m hfld.report <profile>`: REPORT.md at the root."""
+    """`python -m hfld.report <profile>`: REPORT.md, and for the portraits the README's table."""
     from hfld.config import ROOT, load_profile
 
     profile = load_profile(sys.argv[1])
     write_report(profile.paths.results, ROOT / "REPORT.md", title=f"Results: {profile.name}")
     print(f"wrote {ROOT / 'REPORT.md'}")
+    if profile.name == "portraits":
+        write_overview(profile.paths.results, ROOT / "README.md")
 
 
 if __name__ == "__main__":

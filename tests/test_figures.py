@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hfld import figures, plots
 from hfld.attributes import ATTRIBUTES
 from hfld.evaluation import curves, evaluate
 from hfld.gallery import appearances, change_maps, trajectories
-from hfld.report import report, sentences, write_report
+from hfld.report import MARKS, SENTENCES, report, sentences, write_overview, write_report
 from hfld.summary import summary, write_results
 from hfld.tables import all_tables
 
@@ -187,3 +188,19 @@ def test_report_tells_worse_and_undecided(results):
     text = "\n".join(sentences(tree, {"Bald"}))
     assert "better for 0 of 1 attributes, worse for 0, undecided for 1" in text
     assert "- Bald: strengths could not be matched, no comparison." in text
+
+
+def test_the_overview_goes_between_the_marks(tmp_path):
+    cell = {"mean": 1.0, "lo": 0.5, "hi": 1.5, "n": 7, "p_holm": 0.01}
+    quantities = {name: cell for name, *_ in SENTENCES}
+    methods = dict.fromkeys(("baseline", "hfld", "difference", "oracle", "floor"), quantities)
+    (tmp_path / "summary.json").write_text(json.dumps({"matched": {"Bald": methods}}))
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
+    write_overview(tmp_path, page)
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert text.count("| Bald |") == len(SENTENCES) and "1 [0.5, 1.5]" in text
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="lacks the marks"):
+        write_overview(tmp_path, page)

@@ -69,6 +69,9 @@ def _networks(card: dict) -> list[str]:
         " a little as well. No two sets share a seed.",
         "",
     ]
+    for name, facts in card["networks"].items():
+        if "note" in facts:
+            lines += [f"{name}: {facts['note']}", ""]
     return lines
 
 

@@ -96,5 +96,5 @@ def test_expression_does_not_move_the_frame():
     z = faces(8, 7)
     before, after = (landmarks_of(decode(counterfactual(z, "Smiling", value))) for value in (0.0, 1.0))
     moved = np.linalg.norm(after - before, axis=-1) * 128  # [8, 106]
-    assert moved[:, list(REGIONS["contour"])[:4]].max() < 0.01
+    assert moved[:, list(REGIONS["contour"])[:4]].max() < 0.02
     assert moved[:, [84, 90]].mean() > 2.0

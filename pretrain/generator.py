@@ -1,7 +1,7 @@
 """Train the portraits generator: paired, G(z) against the render of z, then with a discriminator as well.
 
-    python pretrain/generator.py --data runs/pretrain/portraits64 --run runs/pretrain/generator --minutes 60
-    python pretrain/generator.py --data ... --run runs/pretrain/adversarial --phase adversarial \\
+    python -m pretrain.generator --data runs/pretrain/sets/... --run runs/pretrain/generator --minutes 60
+    python -m pretrain.generator --data ... --run runs/pretrain/adversarial --phase adversarial \\
         --start runs/pretrain/generator/checkpoint.pt --minutes 30
 
 The data folders hold z.npy (float32 [N, z_dim]) and images.npy (uint8 [N, S, S, 3]); sampling.npy ([N])
@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 import math
-import sys
 import time
 from pathlib import Path
 
@@ -27,31 +26,34 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from paired import (  # noqa: E402
+from hfld.checkpoints import load_network, save_network
+from hfld.config import ROOT
+from hfld.host import reuse_memory
+from hfld.networks.stylegan2 import Discriminator, Generator
+from pretrain.muon import Muon
+from pretrain.paired import (
     Portraits,
     contrast_map,
     perceptual_loss,
     reconstruction_loss,
     sample_grid,
+    tutor_loss,
     write_png,
 )
-
-from hfld.host import reuse_memory  # noqa: E402
-from hfld.networks.stylegan2 import Discriminator, Generator  # noqa: E402
 
 DEFAULTS = {
     "size": 64,
     "z_dim": 80,
     "w_dim": 256,
     "mapping_layers": 4,
+    "mapping_features": 512,
     "mapping_lr": 1.0,  # at 0.1 and 0.01 the paired training learns several times more slowly
     "channels": {4: 192, 8: 192, 16: 128, 32: 96, 64: 48, 128: 32},
     "stages": {16: 0.15, 32: 0.25, 64: 0.6},  # resolution: share of the time
     "batch": 32,  # per step, over all workers
-    "lr": 2.5e-3,
+    "lr": 2.5e-3,  # Adam's
+    "muon_lr": 5.0e-3,  # of matrices and kernels; 0: Adam for all
+    "mapping_muon_lr": 1.0e-2,
     "beta1": 0.9,
     "warmup": 200,  # steps
     "ema_images": 5000,  # half-life of the averaged weights
@@ -59,6 +61,7 @@ DEFAULTS = {
     "detail": 1.0,
     "square": 4.0,
     "perceptual": 0.0,
+    "tutor": 3.0,
     "contrast_weight": 3.0,  # extra weight of a pixel where much happens
     "adversarial": 0.01,
     "r1": 1.0,
@@ -110,13 +113,38 @@ def mean_gradients(parameters: list[nn.Parameter], message: float) -> float:
     return message
 
 
+def matrices(generator: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters that Muon trains (weights of linear layers, 3x3 kernels), and the others."""
+    kernels, others = [], []
+    for name, parameter in generator.named_parameters():
+        matrix = parameter.ndim == 2 or (parameter.ndim == 4 and parameter.shape[-1] == 3)
+        (kernels if matrix and name != "synthesis.constant" else others).append(parameter)
+    return kernels, others
+
+
+def distil(teacher: nn.Module, pupil: nn.Module, z_dim: int, *, steps: int = 2500) -> float:
+    """Teach a mapping network another one's w; returns the share of the variance that is left."""
+    optimizer = torch.optim.Adam(pupil.parameters(), lr=5e-3, fused=True)
+    draws = torch.Generator().manual_seed(0)
+    for step in range(steps):
+        z = torch.randn(256, z_dim, generator=draws)
+        with torch.no_grad():
+            expected = teacher(z)
+        error = (pupil(z) - expected).square().mean()
+        optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / steps)
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+    return float(error.detach() / expected.var(dim=0).mean())
+
+
 class Run:
     """Everything that a checkpoint holds."""
 
     def __init__(self, config: dict, device: str, adversarial: bool) -> None:
         torch.manual_seed(config["seed"])
         shape = {"size": config["size"], "channels": config["channels"]}
-        keys = ("z_dim", "w_dim", "mapping_layers", "mapping_lr")
+        keys = ("z_dim", "w_dim", "mapping_layers", "mapping_features", "mapping_lr")
         self.arguments = {**shape, **{key: config[key] for key in keys}, "normalize_z": False}
         self.g, self.average = Generator(**self.arguments).to(device), Generator(**self.arguments).to(device)
         first = min(config["stages"])
@@ -125,8 +153,15 @@ class Run:
                 nn.init.zeros_(to_rgb.weight)
         self.average.load_state_dict(self.g.state_dict())
         self.d = Discriminator(**shape).to(device) if adversarial else None
+        kernels, others = matrices(self.g) if config["muon_lr"] else ([], list(self.g.parameters()))
         betas = (0.0 if adversarial else config["beta1"], 0.99)
-        self.optimizer = torch.optim.Adam(self.g.parameters(), lr=config["lr"], betas=betas, fused=True)
+        self.optimizer = torch.optim.Adam(others, lr=config["lr"], betas=betas, fused=True)
+        self.muon = Muon(kernels, lr=config["muon_lr"]) if kernels else None
+        if kernels:
+            mapping = {id(p) for p in self.g.mapping.parameters()}
+            groups = [[p for p in kernels if (id(p) in mapping) == inside] for inside in (True, False)]
+            rates = (config["mapping_muon_lr"], config["muon_lr"])
+            self.muon = Muon([{"params": p, "lr": lr} for p, lr in zip(groups, rates, strict=True)], lr=0.0)
         self.d_optimizer = None
         if self.d is not None:
             self.d_optimizer = torch.optim.Adam(
@@ -136,7 +171,7 @@ class Run:
 
     def parts(self) -> dict:
         named = {"g": self.g, "average": self.average, "d": self.d}
-        named |= {"optimizer": self.optimizer, "d_optimizer": self.d_optimizer}
+        named |= {"optimizer": self.optimizer, "muon": self.muon, "d_optimizer": self.d_optimizer}
         return {name: part for name, part in named.items() if part is not None}
 
     def save(self, path: Path, config: dict) -> None:
@@ -155,7 +190,17 @@ class Run:
         torch.set_rng_state(saved["rng"])
 
     def start_from(self, path: Path) -> None:
-        """Weights of another run: the averaged generator, and the discriminator where it has one."""
+        """Weights of another run: the averaged generator, and the discriminator where it has one.
+
+        A `generator.safetensors` may have another mapping network; ours learns its w first.
+        """
+        if path.suffix == ".safetensors":
+            old = load_network(path)
+            self.g.synthesis.load_state_dict(old.synthesis.state_dict())
+            distance = distil(old.mapping, self.g.mapping, old.z_dim)
+            print(f"mapping network: {distance:.3f} of the variance of {path}'s w is not learned", flush=True)
+            self.average.load_state_dict(self.g.state_dict())
+            return
         saved = torch.load(path, map_location="cpu", weights_only=True)
         self.g.load_state_dict(saved["average"])
         self.average.load_state_dict(saved["average"])
@@ -214,11 +259,11 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
         run.load(checkpoint)
     elif paths["start"]:
         run.start_from(Path(paths["start"]))
-    features = None
+    features = tutor = None
     if config["perceptual"] > 0:
-        from hfld.checkpoints import load_network
-
         features = load_network(Path(paths["features"]), device=device)
+    if config["tutor"] > 0:
+        tutor = load_network(Path(paths["tutor"]), device=device, command="python -m pretrain.tutor")
     autocast = torch.autocast(device, torch.bfloat16, enabled=not config["fp32"])
     share = config["batch"] // workers
     parameters = list(run.g.parameters())
@@ -234,7 +279,7 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
         z, image = data.batch(index, size, device)
         weight = 1 + config["contrast_weight"] * contrast_map(image) if config["contrast_weight"] else None
 
-        run.optimizer.zero_grad(set_to_none=True)
+        run.g.zero_grad(set_to_none=True)
         with autocast:
             made = run.g(z, noise="none", size=size).float()
         raw = reconstruction_loss(made, image, weight)
@@ -246,6 +291,9 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
             with autocast:
                 raw["adversarial"] = F.softplus(-run.d(made)).mean()
             run.d.requires_grad_(True)
+        if tutor is not None and size == config["size"]:
+            with autocast:
+                raw["tutor"] = tutor_loss(tutor, made, image)
         total = sum(config[key] * value for key, value in raw.items())
         total.backward()
         progress = run.seconds / budget
@@ -253,6 +301,10 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
             progress = mean_gradients(parameters, progress)
         run.optimizer.param_groups[0]["lr"] = config["lr"] * factor
         run.optimizer.step()
+        if run.muon is not None:
+            for group, key in zip(run.muon.param_groups, ("mapping_muon_lr", "muon_lr"), strict=True):
+                group["lr"] = config[key] * factor
+            run.muon.step()
         terms = {key: value.detach() for key, value in raw.items()}
         if adversarial:
             terms |= discriminator_step(run, made.detach(), image, config, autocast)
@@ -313,8 +365,6 @@ def append_row(path: Path, row: dict[str, float]) -> None:
 
 def export(run: Run, data: Portraits, config: dict, run_dir: Path, device: str) -> None:
     """The averaged generator with its mean w, and the discriminator, as the files that `data/` holds."""
-    from hfld.checkpoints import save_network
-
     with torch.no_grad():
         z = torch.randn(10_000, config["z_dim"], generator=torch.Generator().manual_seed(0)).to(device)
         run.average.w_avg.copy_(run.average.mapping(z).mean(dim=0))
@@ -362,9 +412,16 @@ def main() -> None:
         "--run", required=True, help="folder for checkpoint, log and samples; continued if it has one"
     )
     parser.add_argument("--phase", choices=("paired", "adversarial"), default="paired")
-    parser.add_argument("--start", help="checkpoint.pt of another run to take the weights from")
+    parser.add_argument(
+        "--start", help="checkpoint.pt or generator.safetensors of another run to take the weights from"
+    )
     parser.add_argument(
         "--features", help="safetensors of the perceptual network, for a perceptual weight above 0"
+    )
+    parser.add_argument(
+        "--tutor",
+        default=str(ROOT / "pretrain" / "out" / "tutor.safetensors"),
+        help="safetensors of the tutor, for a tutor weight above 0",
     )
     parser.add_argument("--minutes", type=float, required=True, help="training time; the schedule spans it")
     parser.add_argument(
@@ -382,7 +439,7 @@ def main() -> None:
     run_dir = Path(arguments.run)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "rendezvous").unlink(missing_ok=True)
-    paths = {key: getattr(arguments, key) for key in ("data", "run", "start", "features")}
+    paths = {key: getattr(arguments, key) for key in ("data", "run", "start", "features", "tutor")}
     print(json.dumps(config), flush=True)
     if arguments.workers > 1:
         mp.spawn(train, args=(arguments.workers, config, paths), nprocs=arguments.workers)

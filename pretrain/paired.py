@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+TUTOR_PARTS = (40, 14, 35)
+"""Outputs of the tutor: attribute strengths and action units (logits), nuisance."""
+
 
 class Portraits:
     """Pairs (z, image) of one or more rendered sets; the last ones of the first set are for validation."""
@@ -91,6 +94,24 @@ def perceptual_loss(features: nn.Module, image: Tensor, target: Tensor) -> Tenso
     return torch.stack(
         [(a.float() - b.float()).abs().mean() / b.float().abs().mean().clamp(min=1e-3) for a, b in pairs]
     ).sum()
+
+
+def tutor_loss(tutor: nn.Module, image: Tensor, target: Tensor) -> Tensor:
+    """How far the frozen tutor's readings of two pictures differ.
+
+    KL divergence of strengths and of action units, in nats, and a fifth of the smooth L1 of the nuisance.
+    [B, 3, S, S] twice -> scalar
+    """
+    with torch.no_grad():
+        expected = tutor.logits(target).float().split(TUTOR_PARTS, dim=1)
+    found = tutor.logits(image).float().split(TUTOR_PARTS, dim=1)
+
+    def divergence(logits: Tensor, wanted: Tensor) -> Tensor:
+        entropy = F.binary_cross_entropy_with_logits(wanted, wanted.sigmoid())
+        return F.binary_cross_entropy_with_logits(logits, wanted.sigmoid()) - entropy
+
+    parts = [divergence(found[i], expected[i]) for i in (0, 1)]
+    return sum(parts) + 0.2 * F.smooth_l1_loss(found[2], expected[2])
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

@@ -21,8 +21,10 @@ def folder(data: PortraitSet) -> Path:
 
 
 def sampling(data: PortraitSet) -> np.ndarray:
-    """How often G's training draws each portrait: up to four times as often for a rare attribute."""
-    shown = data.parameters.labels & data.parameters.visible
+    """How often G's training draws each portrait: up to four times as often for what is rare."""
+    p = data.parameters
+    emotion = p.emotions.argmax(axis=1)[:, None] == np.arange(p.emotions.shape[1])
+    shown = np.concatenate([p.labels & p.visible, emotion], axis=1)
     rarity = (0.1 / shown.mean(axis=0).clip(1e-3) - 1).clip(0, 3)
     return (1 + (shown * rarity).max(axis=1)).astype(np.float32)
 
@@ -37,7 +39,7 @@ def main() -> None:
     for name in options.sets or settings.sections["portraits"]:
         data = settings.portraits(name, workers=options.workers)
         place = folder(data)
-        if name == "generator" and not (place / "sampling.npy").is_file():
+        if name in ("generator", "intervened") and not (place / "sampling.npy").is_file():
             np.save(place / "sampling.npy", sampling(data))
         print(f"{name}: {len(data)} portraits in {place.relative_to(ROOT)}", flush=True)
 

@@ -101,6 +101,7 @@ class Labels:
         self.labels = torch.from_numpy(p.labels.astype(np.float32))  # [N, 40]
         self.strengths = torch.from_numpy(p.strengths)  # [N, 40]
         self.visible = torch.from_numpy(p.visible.astype(np.float32))  # [N, 40]
+        self.units = torch.from_numpy(p.units)  # [N, 14]
         self.emotions = torch.from_numpy(p.emotions) / 100  # [N, 7], rows sum to 1
         self.nuisance = torch.from_numpy(p.nuisance)  # [N, 35]
         self.landmarks = torch.from_numpy(np.array(data.landmarks))  # [N, 106, 2]

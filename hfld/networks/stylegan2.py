@@ -4,6 +4,7 @@ Row use of W+ as in the common PyTorch port: convolution i takes row i and the R
 2 j + 1, so that a row is shared by the RGB output of one level and the upsampling convolution of the next.
 """
 
+import itertools
 import math
 from typing import Literal
 
@@ -47,12 +48,15 @@ def channel_table(size: int, channels: dict[int, int] | None = None) -> dict[int
 class MappingNetwork(nn.Module):
     """z -> w: fully connected layers with leaky ReLU, learning rate lowered by `lr_multiplier`."""
 
-    def __init__(self, *, z_dim: int, w_dim: int, layers: int, normalize: bool, lr_multiplier: float) -> None:
+    def __init__(
+        self, *, z_dim: int, w_dim: int, features: int, layers: int, normalize: bool, lr_multiplier: float
+    ) -> None:
         super().__init__()
         self.normalize = normalize
+        widths = [z_dim, *[features] * (layers - 1), w_dim]
         self.layers = nn.ModuleList(
-            EqualizedLinear(w_dim if i else z_dim, w_dim, lr_multiplier=lr_multiplier, activate=True)
-            for i in range(layers)
+            EqualizedLinear(inputs, outputs, lr_multiplier=lr_multiplier, activate=True)
+            for inputs, outputs in itertools.pairwise(widths)
         )
 
     def forward(self, z: Tensor) -> Tensor:  # [N, z_dim] -> [N, w_dim]
@@ -151,6 +155,7 @@ class Generator(nn.Module):
         z_dim: int = 512,
         w_dim: int = 512,
         mapping_layers: int = 8,
+        mapping_features: int | None = None,  # width of the mapping network's inner layers; None: w_dim
         channels: dict[int, int] | None = None,  # feature maps per resolution; None: config-f
         normalize_z: bool = True,  # False where z's norm carries meaning (portraits)
         mapping_lr: float = 0.01,  # learning rate multiplier of the mapping network
@@ -159,7 +164,12 @@ class Generator(nn.Module):
         table = channel_table(size, channels)
         self.size, self.z_dim, self.w_dim = size, z_dim, w_dim
         self.mapping = MappingNetwork(
-            z_dim=z_dim, w_dim=w_dim, layers=mapping_layers, normalize=normalize_z, lr_multiplier=mapping_lr
+            z_dim=z_dim,
+            w_dim=w_dim,
+            features=mapping_features or w_dim,
+            layers=mapping_layers,
+            normalize=normalize_z,
+            lr_multiplier=mapping_lr,
         )
         self.synthesis = SynthesisNetwork(size=size, w_dim=w_dim, channels=table)
         self.register_buffer("w_avg", torch.zeros(w_dim))

@@ -1,0 +1,125 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hfld.checkpoints import load_network, save_network
+from hfld.networks.reader import Reader
+from hfld.networks.stylegan2 import Generator
+from pretrain import generator as script
+from pretrain.muon import Muon, orthogonal
+from pretrain.paired import TUTOR_PARTS, tutor_loss
+
+SHAPE = {"size": 16, "z_dim": 5, "w_dim": 6, "mapping_layers": 2, "channels": {4: 4, 8: 4, 16: 4}}
+
+
+def test_orthogonal_keeps_the_singular_vectors():
+    matrix = torch.randn(6, 20, generator=torch.Generator().manual_seed(0))
+    u, _, vt = torch.linalg.svd(matrix, full_matrices=False)
+    for m, expected in ((matrix, u @ vt), (matrix.T, (u @ vt).T)):
+        values = torch.linalg.svdvals(orthogonal(m).float())
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+        cosine = torch.cosine_similarity(orthogonal(m).float().flatten(), expected.flatten(), dim=0)
+        assert cosine > 0.97
+
+
+def test_muon_moves_small_directions_as_far_as_large_ones():
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.diag(torch.tensor([100.0, 0.5]))
+    Muon([weight], lr=0.1).step()
+    moved = -weight.detach().diagonal()
+    assert (moved > 0).all()
+    assert moved.max() / moved.min() < 2
+    assert weight.detach().fliplr().diagonal().abs().max() < 1e-6
+
+
+@pytest.fixture
+def tutor():
+    torch.manual_seed(0)
+    return Reader(size=16, outputs=sum(TUTOR_PARTS), width=2, hidden=8).eval().requires_grad_(False)
+
+
+def test_tutor_loss_is_zero_at_equality_and_pulls_towards_the_target(tutor):
+    draws = torch.Generator().manual_seed(1)
+    target = torch.rand(4, 3, 16, 16, generator=draws) * 2 - 1
+    other = (torch.rand(4, 3, 16, 16, generator=draws) * 2 - 1).requires_grad_()
+    assert float(tutor_loss(tutor, target, target)) == pytest.approx(0, abs=1e-6)
+    loss = tutor_loss(tutor, other, target)
+    loss.backward()
+    assert loss.item() > 0
+    with torch.no_grad():
+        assert tutor_loss(tutor, other - 1e-2 * other.grad / other.grad.norm(), target) < loss
+
+
+def test_inner_layers_of_the_mapping_network_have_their_own_width():
+    network = Generator(**{**SHAPE, "mapping_layers": 3}, mapping_features=9)
+    assert [tuple(layer.weight.shape) for layer in network.mapping.layers] == [(9, 5), (9, 9), (6, 9)]
+    assert network(torch.zeros(2, 5)).shape == (2, 3, 16, 16)
+
+
+@pytest.fixture
+def world(tmp_path, tutor):
+    """A few noise pictures, a tutor, an earlier generator; and the arguments of a run."""
+    draws = np.random.default_rng(0)
+    (tmp_path / "set").mkdir()
+    np.save(tmp_path / "set" / "z.npy", draws.standard_normal((40, 5)).astype(np.float32))
+    np.save(tmp_path / "set" / "images.npy", draws.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8))
+    arguments = {"size": 16, "outputs": sum(TUTOR_PARTS), "width": 2, "hidden": 8}
+    save_network(tmp_path / "tutor.safetensors", tutor, arguments, {})
+    torch.manual_seed(3)
+    old = {**SHAPE, "normalize_z": False, "mapping_lr": 1.0}
+    save_network(tmp_path / "old.safetensors", Generator(**old), old, {})
+    config = {**script.DEFAULTS, **SHAPE, "mapping_features": 8, "stages": {16: 1.0}, "batch": 4, "warmup": 1}
+    config |= {"validation": 12, "phase": "paired", "minutes": 0.02, "fp32": True}
+    config |= {"log_seconds": 0.2, "save_seconds": 0.2}
+    paths = {"data": [str(tmp_path / "set")], "run": str(tmp_path / "run"), "start": None, "features": None}
+    return config, {**paths, "tutor": str(tmp_path / "tutor.safetensors")}, tmp_path
+
+
+def test_a_run_learns_exports_and_continues(world):
+    config, paths, folder = world
+    (folder / "run").mkdir()
+    script.train(0, 1, config, paths)
+    first = load_network(folder / "run" / "generator.safetensors")
+    saved = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)
+    assert json.loads(saved["config"])["tutor"] == config["tutor"]
+    assert first(torch.zeros(1, 5)).shape == (1, 3, 16, 16)
+    script.train(0, 1, {**config, "minutes": 0.04}, paths)
+    again = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)
+    assert again["counters"]["step"] > saved["counters"]["step"]
+
+
+def test_gradients_of_a_step_are_its_own(world, monkeypatch):
+    """Muon's gradients once piled up, because only Adam's were cleared."""
+    config, paths, folder = world
+    (folder / "run").mkdir()
+    seen = []
+
+    def record(self, closure=None):
+        seen.append([p.grad.clone() for group in self.param_groups for p in group["params"]])
+
+    monkeypatch.setattr(Muon, "step", record)  # nothing that Muon trains moves
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self, closure=None: None)
+    monkeypatch.setattr(script.Portraits, "indices", lambda self, step, batch, seed: np.arange(batch))
+    script.train(0, 1, config, paths)
+    assert len(seen) > 2
+    for first, later in zip(seen[0], seen[2], strict=True):
+        torch.testing.assert_close(first, later)
+
+
+def test_another_mapping_network_learns_the_old_w_first(world):
+    config, _, folder = world
+    run = script.Run(config, "cpu", adversarial=False)
+    before = copy.deepcopy(run.g.mapping.state_dict())
+    run.start_from(folder / "old.safetensors")
+    old = load_network(folder / "old.safetensors")
+    z = torch.randn(200, 5, generator=torch.Generator().manual_seed(9))
+    with torch.no_grad():
+        error = (run.g.mapping(z) - old.mapping(z)).square().mean() / old.mapping(z).var()
+    assert error < 0.05
+    assert not torch.equal(before["layers.0.weight"], run.g.mapping.state_dict()["layers.0.weight"])
+    for key, value in old.synthesis.state_dict().items():
+        assert torch.equal(value, run.g.synthesis.state_dict()[key])

@@ -18,6 +18,7 @@ LAYERS = (
     {"editors"},
     {
         "judges",
+        "photo_judges",
         "quantities",
         "stats",
         "rows",

@@ -12,7 +12,7 @@ from hfld.config import ROOT
 LAYERS = (
     {"attributes"},
     {"config", "host", "portraits"},
-    {"data", "networks"},
+    {"data", "networks", "alignment"},
     {"checkpoints", "losses"},
     {"training", "inversion", "models", "landmarks", "directions"},
     {"editors"},

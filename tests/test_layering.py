@@ -12,7 +12,7 @@ from hfld.config import ROOT
 LAYERS = (
     {"attributes"},
     {"config", "host", "portraits"},
-    {"data", "networks", "alignment", "photos", "datasets"},
+    {"data", "networks", "alignment", "photos", "datasets", "augmentation"},
     {"checkpoints", "losses"},
     {"training", "inversion", "models", "landmarks", "directions"},
     {"editors"},

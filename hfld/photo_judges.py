@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hfld.attributes import EMOTIONS, index_of
+from hfld.fetch import DEEPFACE
 from hfld.networks.emotion import EmotionNet, letterbox
 
 WEIGHTS = {
@@ -28,9 +29,6 @@ WEIGHTS = {
     "VGG-Face": "vgg_face_weights.pth",
 }
 """DeepFace's file for each of its networks, under <home>/.deepface/weights."""
-
-SOURCE = "https://github.com/serengil/deepface_models/releases/download/v1.0/"
-"""Where DeepFace has them from."""
 
 
 class PhotoJudge(nn.Module):
@@ -127,7 +125,10 @@ def weights_file(home: Path | str, model: str) -> Path:
     index_of(model, WEIGHTS, "DeepFace model")
     path = Path(home) / ".deepface" / "weights" / WEIGHTS[model]
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; it is at {SOURCE}{WEIGHTS[model]}")
+        raise FileNotFoundError(
+            f"{path} is missing; `python -m hfld.fetch` gets what profiles need, and it is at "
+            f"{DEEPFACE}{WEIGHTS[model]}"
+        )
     return path
 
 

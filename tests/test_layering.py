@@ -11,7 +11,7 @@ from hfld.config import ROOT
 
 LAYERS = (
     {"attributes"},
-    {"config", "host", "portraits"},
+    {"config", "host", "portraits", "fetch"},
     {"data", "networks", "alignment", "photos", "datasets", "augmentation"},
     {"checkpoints", "losses"},
     {"training", "inversion", "models", "landmarks", "directions"},

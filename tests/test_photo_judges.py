@@ -141,7 +141,9 @@ def test_identity_equals_deepface(deepface, home, portraits, model, network):
 
 
 def test_missing_and_damaged_weights_are_named(home, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"arcface_weights.pth is missing; it is at https://github"):
+    with pytest.raises(
+        FileNotFoundError, match=r"arcface_weights.pth is missing; .*hfld.fetch.* at https://github"
+    ):
         load_identity(tmp_path)
     with pytest.raises(ValueError, match="'ArcFase'; the nearest is 'ArcFace'"):
         load_identity(home, model="ArcFase")

@@ -53,16 +53,17 @@ def recolour(
     *,
     brightness: float = 0.3,  # largest shift, of the range [-1, 1]
     contrast: float = 0.3,  # largest relative change
-    saturation: float = 0.6,  # largest relative change; one image in ten becomes gray
+    saturation: float = 0.6,  # largest relative change
+    gray: float = 0.1,  # share of images without colour
 ) -> Tensor:
     """Random brightness, contrast and saturation per image, clipped to [-1, 1]."""
     draws = torch.rand(len(images), 4, generator=generator).to(images)[:, :, None, None, None]
     amount = 2 * draws - 1
     weights = torch.tensor(GRAY).to(images).view(1, 3, 1, 1)
-    gray = (images * weights).sum(dim=1, keepdim=True)
-    kept = torch.where(draws[:, 3] < 0.1, torch.zeros_like(amount[:, 2]), 1 + saturation * amount[:, 2])
-    images = gray + kept * (images - gray)
-    mean = gray.mean(dim=(2, 3), keepdim=True)
+    light = (images * weights).sum(dim=1, keepdim=True)
+    kept = torch.where(draws[:, 3] < gray, 0.0, 1 + saturation * amount[:, 2])
+    images = light + kept * (images - light)
+    mean = light.mean(dim=(2, 3), keepdim=True)
     return (mean + (1 + contrast * amount[:, 1]) * (images - mean) + brightness * amount[:, 0]).clamp(-1, 1)
 
 

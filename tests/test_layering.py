@@ -14,7 +14,7 @@ LAYERS = (
     {"config", "host", "portraits", "fetch"},
     {"data", "networks", "alignment", "photos", "datasets", "augmentation"},
     {"checkpoints", "losses"},
-    {"training", "inversion", "models", "landmarks", "directions"},
+    {"training", "inversion", "models", "landmarks", "directions", "attribute_nets"},
     {"editors"},
     {
         "judges",

@@ -17,7 +17,7 @@ each_profile = @set -e; for profile in $(PROFILES); do mkdir -p runs/$$profile; 
   papermill -k python3 --no-progress-bar --stdout-file - --stderr-file - \
     notebooks/$(1).ipynb runs/$$profile/$(1).ipynb -p profile $$profile; done
 
-.PHONY: help repro test lab data env lint strip sweep seeds pretrain clean
+.PHONY: help repro test lab data fetch env lint strip sweep seeds pretrain clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,6 +43,9 @@ lab: env data ## JupyterLab with the kernel ready
 
 data: env ## the pre-trained networks of the embedded world, from store/ into data/
 	@$(BIN)/dvc pull --force data.dvc
+
+fetch: env ## what photographic profiles need from elsewhere (make fetch PROFILES=ffhq256)
+	$(BIN)/python -m hfld.fetch $(PROFILES)
 
 env: $(STAMP) ## .venv with the pinned packages
 

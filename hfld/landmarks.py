@@ -1,6 +1,7 @@
-"""H, the network of the landmark loss: a ResNet-18 with 212 outputs, trained on portraits, and its errors."""
+"""H, the network of the landmark loss: a ResNet-18 with 212 outputs, its training and its errors."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ FAILURE = 0.10
 SMOOTH = 0.25 / 64
 """Where the smooth L1 loss turns from a square to an absolute value: a quarter pixel at 64."""
 
+Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""Images [N, 3, S, S], landmarks [N, 106, 2] / side and a generator -> both, changed alike."""
+
+
+def portrait_augmentation(x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mirrored, shifted, blurred, noisy and brighter or darker portraits, so that H also reads a generator's.
+
+    `hfld.augmentation.augment` is the one for photographs.
+    """
+    x, y = mirror_half(x, y, generator)
+    x, y = shift(x, y, generator, pixels=x.shape[-1] * 3 / 64)
+    x = soften(x, generator) * (0.85 + 0.3 * torch.rand(len(x), 1, 1, 1, generator=generator).to(x))
+    return x, y
+
 
 @dataclass(frozen=True)
 class TrainedLandmarks:
@@ -44,10 +59,11 @@ def train_landmarks(
     config: LandmarksConfig,
     *,
     run_dir: Path,  # checkpoint and log, in a folder per set of parameters and data
+    augmentation: Augmentation = portrait_augmentation,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> TrainedLandmarks:
-    """Smooth L1 on mirrored, shifted, blurred, noisy portraits, so that H also reads a generator's images."""
+    """Smooth L1 on augmented images, from a network that answers the mean face to everything."""
     if images.ndim != 4 or landmarks.shape != (len(images), POINTS, 2):
         raise ValueError(
             f"images must be [N, S, S, 3], landmarks [N, 106, 2]; got {images.shape} and {landmarks.shape}"
@@ -56,15 +72,17 @@ def train_landmarks(
     targets = torch.as_tensor(np.array(landmarks), dtype=torch.float32)
     network = _initialised(arguments, mean=targets.mean(dim=0), seed=config.seed)
     network = network.to(device, memory_format=torch.channels_last).train()
-    fingerprint = {"config": asdict(config), "data": _digest(images, landmarks)}
+    fingerprint = {
+        "config": asdict(config),
+        "data": _digest(images, landmarks),
+        "augmentation": augmentation.__name__,
+    }
     context = autocast(config.precision, device)
 
     def step(i: int) -> dict[str, Tensor]:
         index = batch_indices(i, count=len(images), batch=config.batch, seed=config.seed)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
-        x, y = mirror_half(to_tensor(images[index.numpy()], device), targets[index].to(device), generator)
-        x, y = shift(x, y, generator, pixels=x.shape[-1] * 3 / 64)
-        x = soften(x, generator) * (0.85 + 0.3 * torch.rand(len(x), 1, 1, 1, generator=generator).to(x))
+        x, y = augmentation(to_tensor(images[index.numpy()], device), targets[index].to(device), generator)
         with context():
             pred = network(x).float().unflatten(1, (POINTS, 2))
         return {"smooth_l1_px": images.shape[1] * F.smooth_l1_loss(pred, y, beta=SMOOTH)}

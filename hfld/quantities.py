@@ -41,7 +41,8 @@ def procrustes(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
     a, b = (points[..., 0] + 1j * points[..., 1] for points in (np.asarray(moving, np.float64), fixed))
     a_centre, b_centre = a.mean(1, keepdims=True), b.mean(1, keepdims=True)
     a, b = a - a_centre, b - b_centre
-    turn = (a.conj() * b).sum(1, keepdims=True) / np.maximum((abs(a) ** 2).sum(1, keepdims=True), 1e-12)
+    extent = np.maximum((abs(a) ** 2).sum(1, keepdims=True), 1e-12)
+    turn = (a.conj() * b).sum(1, keepdims=True) * (1 / extent)  # complex division warns of NaN
     placed = turn * a + b_centre
     return np.stack([placed.real, placed.imag], axis=-1)
 
@@ -81,7 +82,8 @@ def pair_quantities(
 ) -> dict[str, np.ndarray]:
     """Every quantity of the edit as [N] float64; `signed:J`, `change:J`: the change of attribute J's score.
 
-    A side effect on an attribute that the counterfactual hides (bald: hair colours) is not scored: NaN.
+    A side effect on an attribute that the counterfactual hides (bald: hair colours) is not scored: NaN. So is
+    what needs a reading that failed: with one image of a pair, the whole pair is dropped.
     """
     k = attribute_index(attribute)
     values: dict[str, np.ndarray] = {}
@@ -89,7 +91,8 @@ def pair_quantities(
     values["target_change"] = signed[:, k]
     values["target_change_abs"] = np.abs(signed[:, k])
     values["score_at_0"], values["score_at_1"] = zero.scores[:, k], one.scores[:, k]
-    values["success"] = ((zero.scores[:, k] < 0.5) & (one.scores[:, k] > 0.5)).astype(np.float64)
+    crosses = (zero.scores[:, k] < 0.5) & (one.scores[:, k] > 0.5)
+    values["success"] = np.where(np.isfinite(signed[:, k]), crosses, np.nan)
 
     seen = np.ones(signed.shape, bool) if truth is None else truth[0].visible & truth[1].visible
     seen = np.where(np.arange(signed.shape[1]) == k, True, seen)
@@ -99,7 +102,8 @@ def pair_quantities(
     others = seen & (np.arange(signed.shape[1]) != k)
     values["other_attributes"] = _mean_where(np.abs(signed), others)
     kept = others if truth is None else others & (truth[0].labels == truth[1].labels)
-    values["preservation"] = _mean_where((zero.scores > 0.5) == (one.scores > 0.5), kept)
+    same = np.where(np.isfinite(signed), (zero.scores > 0.5) == (one.scores > 0.5), np.nan)
+    values["preservation"] = _mean_where(same, kept)
 
     for e, name in enumerate(EMOTIONS):
         values[f"emotion:{name}"] = np.abs(one.emotions[:, e].astype(np.float64) - zero.emotions[:, e])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,58 @@ def test_missing_emotions_are_nan_not_kept():
     assert np.isnan(same_label(emotions, readings_of().emotions)).all()
     assert np.isnan(total_variation(emotions, emotions)).all()
     np.testing.assert_allclose(cosine(np.ones((1, 3)), -np.ones((1, 3))), -1)
+
+
+NEEDS = {
+    "scores": ("target", "score_at", "success", "signed", "change", "other", "preservation"),
+    "emotions": ("emotion", "label_keep"),
+    "landmarks": ("landmark",),
+    "identity": ("identity",),
+}
+"""How the quantities begin that need each reading."""
+
+
+@pytest.mark.parametrize("reading", NEEDS)
+@pytest.mark.parametrize("side", ["zero", "one"])
+def test_a_failed_reading_drops_the_pair_from_all_that_needs_it(reading, side):
+    failed = getattr(readings_of(3), reading).copy()
+    failed[1] = np.nan
+    pair = {"zero": readings_of(3), "one": readings_of(3), side: readings_of(3, **{reading: failed})}
+    values = pair_quantities("Male", readings_of(3), size=64, **pair)
+    del values["score_at_1" if side == "zero" else "score_at_0"]  # the other image's own
+    assert any(name.startswith(NEEDS[reading]) for name in values)
+    for name, value in values.items():
+        assert np.isnan(value).tolist() == [False, name.startswith(NEEDS[reading]), False], name
+
+
+class Detecting(torch.nn.Module):
+    """An emotion judge that finds no face where the first pixel is dark, and remembers where."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.failed = network, []
+
+    def forward(self, images):
+        self.failed.append(images[:, 0, 0, 0] < -0.2)
+        return self.network(images).masked_fill(self.failed[-1][:, None], torch.nan)
+
+
+def test_failed_detections_drop_the_pair_and_are_counted():
+    bench = toy_bench(exact=False)
+    detecting = Detecting(bench.judges.emotion)
+    bench = replace(bench, judges=Judges(**{**bench.judges.named(), "emotion": detecting}))
+    test = bench.latents(24, seed=1, split="test")
+    rows, _ = evaluate(bench, test, toy_editors(), ["Bald"], resamples=50)
+    original, *edits = torch.cat(detecting.failed).reshape(-1, 24)  # then x0 and x1 of each editor
+    baseline, hfld = edits[0] | edits[1], edits[2] | edits[3]
+    lost = {"none": original, "baseline": baseline, "hfld": hfld, "difference": baseline | hfld}
+    for method, missing in lost.items():
+        for quantity in ("emotion_tvd", "emotion:happy", "label_keep"):
+            found = cell(rows, "Bald", method, quantity)
+            assert 0 < found.dropped == missing.sum() < 24
+            assert found.n == 24 - found.dropped
+            assert np.isfinite([found.value, found.lo, found.hi]).all()
+        assert cell(rows, "Bald", method, "landmark_drift_px").dropped == 0
 
 
 def test_pixel_errors_do_not_wrap():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from hfld import landmarks
+from hfld import augmentation, landmarks
 from hfld.attributes import REGIONS
 from hfld.checkpoints import load_network, save_network
 from hfld.config import LandmarksConfig
@@ -88,6 +88,17 @@ def test_it_learns_where_things_are(tmp_path):
     guess = landmark_report(np.broadcast_to(true.mean(axis=0), held.shape), held)["distance_px256"]
     assert error < 0.35 * guess
     assert trained.history[-1]["smooth_l1_px"] < trained.history[0]["smooth_l1_px"]
+
+
+def test_it_trains_with_the_augmentation_for_photographs(tmp_path):
+    images, true = spots(32)
+    trained = train_landmarks(
+        images, true, CONFIG, run_dir=tmp_path, augmentation=augmentation.augment, progress=False
+    )
+    plain = train_landmarks(images, true, CONFIG, run_dir=tmp_path, progress=False)  # not that run resumed
+    assert trained.metadata["augmentation"] == "augment"
+    assert plain.metadata["augmentation"] == "portrait_augmentation"
+    assert not torch.equal(trained.network.conv1.weight, plain.network.conv1.weight)
 
 
 def test_it_starts_from_the_mean_face_and_a_seed(tmp_path):

@@ -11,13 +11,14 @@ from hfld.config import ROOT
 
 LAYERS = (
     {"attributes"},
-    {"config", "host", "portraits"},
-    {"data", "networks"},
+    {"config", "host", "portraits", "fetch"},
+    {"data", "networks", "alignment", "photos", "datasets", "augmentation"},
     {"checkpoints", "losses"},
-    {"training", "inversion", "models", "landmarks", "directions"},
+    {"training", "inversion", "models", "landmarks", "directions", "attribute_nets"},
     {"editors"},
     {
         "judges",
+        "photo_judges",
         "quantities",
         "stats",
         "rows",

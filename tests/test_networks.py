@@ -175,5 +175,5 @@ def test_wrong_arguments_are_named():
         ResNet(outputs=1, stem="large")
     with pytest.raises(ValueError, match=r"shape \(1, 1, 8, 8\)"):
         ResNet(outputs=1, width=4)(torch.zeros(1, 1, 8, 8))
-    with pytest.raises(ValueError, match=r"shape \(1, 3, 8, 9\)"):
-        EmotionNet(width=4)(torch.zeros(1, 3, 8, 9))
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 8, 9\)"):
+        EmotionNet(width=4)(torch.zeros(1, 1, 8, 9))

@@ -10,10 +10,11 @@ GRAY = (0.299, 0.587, 0.114)  # of red, green, blue
 
 
 class EmotionNet(nn.Module):
-    """Square RGB images [N, 3, H, H] in [-1, 1] -> emotions [N, 7] in percent, in the order of EMOTIONS.
+    """RGB images [N, 3, H, W] in [-1, 1] -> emotions [N, 7] in percent, in the order of EMOTIONS.
 
-    DeepFace resizes to 224 and then to 48, bilinearly without anti-aliasing, and turns gray in between. Width
-    64 has its 1,485,831 parameters under its names (conv_1 .. conv_5, fc_1 .. fc_3).
+    DeepFace resizes to 224 and then to 48, bilinearly without anti-aliasing, and turns gray in between; it
+    completes a picture that is not square with black. Width 64 has its 1,485,831 parameters under its names
+    (conv_1 .. conv_5, fc_1 .. fc_3).
     """
 
     def __init__(
@@ -34,17 +35,14 @@ class EmotionNet(nn.Module):
         self.register_buffer("gray", torch.tensor(GRAY).view(1, 3, 1, 1), persistent=False)
 
     def prepare(self, x: Tensor) -> Tensor:
-        """[N, 3, H, H] in [-1, 1] -> [N, 1, 48, 48] in [0, 1].
+        """[N, 3, H, W] in [-1, 1] -> [N, 1, 48, 48] in [0, 1].
 
         Gray comes first, because it commutes with resizing and is cheaper on one channel.
         """
-        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] != x.shape[3]:
-            raise ValueError(f"images: shape {tuple(x.shape)}, expected [N, 3, H, H]")
-        x = (self.gray * (x + 1) / 2).sum(dim=1, keepdim=True)  # [N, 1, H, H]
-        for side in (224, 48):
-            if x.shape[-1] != side:
-                x = F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False, antialias=False)
-        return x
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(f"images: shape {tuple(x.shape)}, expected [N, 3, H, W]")
+        x = (self.gray * (x + 1) / 2).sum(dim=1, keepdim=True)  # [N, 1, H, W]
+        return _resize(letterbox(x, (224, 224), black=0.0), (48, 48))
 
     def logits(self, x: Tensor) -> Tensor:
         """Before the softmax, [N, 7]."""
@@ -59,3 +57,28 @@ class EmotionNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return 100 * self.logits(x).float().softmax(dim=1)
+
+
+def letterbox(
+    x: Tensor,  # [N, C, H, W]
+    size: tuple[int, int],  # height, width
+    *,
+    black: float = -1.0,  # what fills the rest
+) -> Tensor:
+    """The whole picture, as large as fits, in the middle of [N, C, *size]; as DeepFace does it.
+
+    Its rounding is part of it: some squares (55, 142 or 314 px) become one pixel smaller than the frame.
+    """
+    factor = min(size[0] / x.shape[-2], size[1] / x.shape[-1])
+    fitted = int(x.shape[-2] * factor), int(x.shape[-1] * factor)
+    if min(fitted) < 1:
+        raise ValueError(f"images: {x.shape[-2]} x {x.shape[-1]} px are too narrow for {size[0]} x {size[1]}")
+    x = _resize(x, fitted)
+    below, beside = size[0] - fitted[0], size[1] - fitted[1]
+    return F.pad(x, (beside // 2, beside - beside // 2, below // 2, below - below // 2), value=black)
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    if x.shape[-2:] == size:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=False)

@@ -1,0 +1,225 @@
+"""CelebA, LaPa, JD-landmark, FFHQ and plain folders as PhotoSets, checked when loaded.
+
+Every loader takes the folder that holds the data set and gives {"train", "validation", "test"}. What does not
+fit (a missing picture, a wrong number of points, an unknown value) is a ValueError that names the first bad
+file; `PhotoSet.verify` decodes all of them as well.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hfld.attributes import ATTRIBUTES, index_of
+from hfld.photos import PhotoSet, picture_size, pictures_in, split_by_name
+
+SPLITS = ("train", "validation", "test")
+POINTS = 106
+CELEBA_POINTS = "list_landmarks_align_celeba.txt"
+Splits = dict[str, PhotoSet]
+
+
+def load(kind: str, root: Path | str) -> Splits:
+    """The splits of a data set; `kind` is a key of DATASETS."""
+    index_of(kind, DATASETS, "data set")
+    if not Path(root).is_dir():
+        raise FileNotFoundError(f"{root} is missing; `python -m hfld.fetch` says what belongs there")
+    return DATASETS[kind](Path(root))
+
+
+def load_celeba(root: Path) -> Splits:
+    """CelebA: aligned pictures (178 x 218), 40 attributes, and five landmarks if their file is there.
+
+    Files lie in Anno/, Eval/ and Img/img_align_celeba/, as they are handed out, or all directly in `root`.
+    """
+    names, values = _celeba_table(
+        _one_of(root, "Anno/list_attr_celeba.txt", "list_attr_celeba.txt"), ATTRIBUTES
+    )
+    bad = np.flatnonzero((np.abs(values) != 1).any(axis=1))
+    if len(bad):
+        raise ValueError(f"list_attr_celeba.txt: attributes of {names[bad[0]]} are not all 1 or -1")
+    partition = _one_of(root, "Eval/list_eval_partition.txt", "list_eval_partition.txt")
+    rows = [line.split() for line in partition.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for row, name in zip(rows, names, strict=False):
+        if len(row) != 2 or row[0] != name or row[1] not in ("0", "1", "2"):
+            raise ValueError(f"{partition}: {' '.join(row)!r}, expected {name!r} and 0, 1 or 2")
+    if len(rows) != len(names):
+        raise ValueError(f"{partition}: {len(rows)} pictures, list_attr_celeba.txt has {len(names)}")
+    folder = _one_of(root, "Img/img_align_celeba", "img_align_celeba")
+    _check_present(folder, names)
+    photos = PhotoSet(tuple(folder / name for name in names), _celeba_points(root, names), values > 0)
+    return _divide(photos, np.array([int(split) for _, split in rows]))
+
+
+def _celeba_points(root: Path, names: Sequence[str]) -> np.ndarray | None:
+    """Left and right eye, nose, left and right corner of the mouth, [N, 5, 2]; None without their file."""
+    paths = [path for path in (root / "Anno" / CELEBA_POINTS, root / CELEBA_POINTS) if path.is_file()]
+    if not paths:
+        return None
+    parts = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+    named, values = _celeba_table(paths[0], [f"{part}_{axis}" for part in parts for axis in "xy"])
+    if named != names:
+        raise ValueError(f"{paths[0]}: its pictures are not those of list_attr_celeba.txt")
+    return values.reshape(-1, 5, 2) + 0.5
+
+
+def _celeba_table(path: Path, columns: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Names and integers [N, columns] of a CelebA text file: a line with N, one with the columns, N rows."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if len(lines) < 2 or not lines[0].strip().isdigit():
+        raise ValueError(f"{path}: the first line is {''.join(lines[:1])!r}, expected the number of pictures")
+    header = lines[1].split()
+    if header != list(columns):
+        wrong = next((pair for pair in zip(header, columns, strict=False) if pair[0] != pair[1]), None)
+        what = f"{wrong[0]!r} where {wrong[1]!r} belongs" if wrong else f"{len(header)} columns"
+        raise ValueError(
+            f"{path}: the second line has {what}, expected {len(columns)} names in CelebA's order"
+        )
+    rows = [line.split() for line in lines[2:] if line.strip()]
+    if len(rows) != int(lines[0]):
+        raise ValueError(f"{path}: {len(rows)} rows, its first line says {lines[0].strip()}")
+    for row in rows:
+        if len(row) != len(columns) + 1 or not all(re.fullmatch(r"-?\d+", value) for value in row[1:]):
+            raise ValueError(f"{path}: row {row[0]!r} does not hold {len(columns)} whole numbers")
+    values = np.array([row[1:] for row in rows], dtype=np.int64).reshape(len(rows), len(columns))
+    return [row[0] for row in rows], values
+
+
+def load_lapa(root: Path) -> Splits:
+    """LaPa: train/, val/ and test/ with images/*.jpg and landmarks/*.txt (labels/ are not needed)."""
+    folders = {split: root / name for split, name in zip(SPLITS, ("train", "val", "test"), strict=True)}
+    for folder in folders.values():
+        if not folder.is_dir():
+            raise ValueError(f"{root}: there is no folder {folder.name}/; LaPa has train/, val/ and test/")
+    return {
+        split: _with_points(folder / "images", folder / "landmarks", lambda picture: f"{picture.stem}.txt")
+        for split, folder in folders.items()
+    }
+
+
+def load_jd(root: Path) -> Splits:
+    """JD-landmark: folders picture/ (x.jpg) beside landmark/ (x.jpg.txt), somewhere below `root`.
+
+    What lies below a folder named test... is the test set. There is no official validation set: a tenth of
+    the training photos, with all variants of one photo (name_0, name_1, ...) on one side.
+    """
+    pictures = sorted(path for path in root.rglob("picture") if path.is_dir())
+    if not pictures:
+        raise ValueError(f"{root}: there is no folder picture/ below it")
+    parts = []
+    for folder in pictures:
+        photos = _with_points(folder, folder.parent / "landmark", lambda picture: f"{picture.name}.txt")
+        above = folder.relative_to(root).parts[:-1]
+        if any(name.lower().startswith("test") for name in above):
+            split = np.full(len(photos), 2)
+        else:
+            people = [re.sub(r"_\d+$", "", path.stem) for path in photos.files]
+            split = split_by_name(people, validation=0.1, test=0)
+        parts.append((photos, split))
+    files = tuple(path for photos, _ in parts for path in photos.files)
+    landmarks = np.concatenate([photos.landmarks for photos, _ in parts])
+    return _divide(PhotoSet(files, landmarks), np.concatenate([split for _, split in parts]))
+
+
+def _with_points(pictures: Path, points: Path, name_of: Callable[[Path], str]) -> PhotoSet:
+    """Pictures with one file of 106 points each."""
+    for folder in (pictures, points):
+        if not folder.is_dir():
+            raise ValueError(f"there is no folder {folder}")
+    files = pictures_in(pictures)
+    if not files:
+        raise ValueError(f"{pictures}: there are no pictures")
+    names = [name_of(path) for path in files]
+    _check_present(points, names)
+    if extra := sorted({path.name for path in points.glob("*.txt")} - set(names)):
+        raise ValueError(f"{points / extra[0]}: there is no picture for it in {pictures}")
+    found = [read_points(points / name, picture_size(path)) for name, path in zip(names, files, strict=True)]
+    return PhotoSet(tuple(files), np.stack(found))
+
+
+def read_points(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """A landmark file (a line with 106, then x y in each of 106 lines) -> [106, 2] px.
+
+    `size` is the picture's (width, height): no point may lie further outside than half of it.
+    """
+    first, *rest = path.read_text(encoding="utf-8").split() or [""]
+    if first != str(POINTS):
+        raise ValueError(f"{path}: the first line is {first!r}, expected {POINTS}")
+    try:
+        values = np.array(rest, dtype=np.float64)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if len(values) != 2 * POINTS:
+        raise ValueError(f"{path}: {len(values)} numbers after the first line, expected {2 * POINTS}")
+    points = values.reshape(POINTS, 2) + 0.5
+    outside = ~((points >= -0.5 * np.array(size)) & (points <= 1.5 * np.array(size))).all(axis=1)
+    if outside.any():
+        i = int(np.flatnonzero(outside)[0])
+        raise ValueError(
+            f"{path}: point {i} at {(points[i] - 0.5).tolist()} is not in {size[0]} x {size[1]} px"
+        )
+    return points
+
+
+def load_ffhq(root: Path) -> Splits:
+    """FFHQ: numbered PNGs in a subfolder per thousand (00000/00000.png, ...), squares of one size.
+
+    Train: numbers below 60,000; FFHQ's official validation part is halved into validation and test.
+    """
+    files = sorted(root.glob("[0-9]*/*.png"))
+    if not files:
+        raise ValueError(f"{root}: there is no 00000/00000.png")
+    numbers = []
+    for path in files:
+        if not re.fullmatch(r"\d{5}", path.stem):
+            raise ValueError(f"{path}: expected a name of five digits, such as 00000.png")
+        if path.parent.name != f"{int(path.stem) // 1000 * 1000:05d}":
+            raise ValueError(f"{path}: expected in the folder {int(path.stem) // 1000 * 1000:05d}")
+        if path.stat().st_size == 0:
+            raise ValueError(f"{path} is empty")
+        numbers.append(int(path.stem))
+    sizes = {path: picture_size(path) for path in {path.parent: path for path in files}.values()}
+    side = picture_size(files[0])[0]
+    for path, size in sizes.items():  # one of each folder; `verify` looks at all
+        if size != (side, side):
+            raise ValueError(f"{path}: {size[0]} x {size[1]} px, expected {side} x {side} as {files[0].name}")
+    return _divide(PhotoSet(tuple(files)), np.searchsorted([60_000, 65_000], numbers, side="right"))
+
+
+def load_folder(root: Path) -> Splits:
+    """Any pictures below `root`: 80, 10 and 10 percent, chosen by the file's name."""
+    files = pictures_in(root)
+    if not files:
+        raise ValueError(f"{root}: there are no pictures")
+    if empty := [path for path in files if path.stat().st_size == 0]:
+        raise ValueError(f"{empty[0]} is empty")
+    return _divide(PhotoSet(tuple(files)), split_by_name(path.relative_to(root).as_posix() for path in files))
+
+
+DATASETS: dict[str, Callable[[Path], Splits]] = {
+    "celeba": load_celeba,
+    "lapa": load_lapa,
+    "jd": load_jd,
+    "ffhq": load_ffhq,
+    "folder": load_folder,
+}
+
+
+def _divide(photos: PhotoSet, split: np.ndarray) -> Splits:
+    return {name: photos[np.flatnonzero(split == i)] for i, name in enumerate(SPLITS)}
+
+
+def _one_of(root: Path, *places: str) -> Path:
+    for place in places:
+        if (root / place).exists():
+            return root / place
+    raise ValueError(f"{root}: there is no {' or '.join(places)}")
+
+
+def _check_present(folder: Path, names: Sequence[str]) -> None:
+    """Every named file is there and not empty."""
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    for name in names:
+        if not sizes.get(name):
+            raise ValueError(f"{folder / name} is {'empty' if name in sizes else 'missing'}")

@@ -70,6 +70,7 @@ class DirectionsConfig:
     landmark_norm: Literal["l1", "l2", "l1_twice"]
     landmark_unit: Literal["normalized", "signed", "pixel"]
     sampling: Literal["delta", "uniform"]  # target = score + U(-1, 1), clamped; or U(0, 1), one per batch
+    edited: int | None  # attributes of a sample that change at once, the others keep their score; null: all
     regression: Literal["corrected", "literal"]
     adversarial: Literal["nonsaturating", "saturating"]
     discriminator: Literal["trained", "random"]  # the reference forgot to load its weights
@@ -105,6 +106,7 @@ _PAPER = {
     "lambda_content": 0.05,
     "lambda_adversarial": 0.05,
     "sampling": "delta",
+    "edited": None,
     "regression": "corrected",
     "adversarial": "nonsaturating",
     "discriminator": "trained",

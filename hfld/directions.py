@@ -106,7 +106,13 @@ def originals(
     )
 
 
-def sample_targets(scores: Tensor, *, sampling: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def sample_targets(
+    scores: Tensor,  # [N, A]
+    *,
+    sampling: str,
+    edited: int | None = None,  # attributes of a sample that are edited at once, chosen at random; None: all
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
     """Original scores [N, A] -> (delta, target) [N, A] with target = scores + delta in [0, 1].
 
     "delta": s ~ U(-1, 1) per sample and attribute (the paper), target = clamp(scores + s, 0, 1).
@@ -119,6 +125,9 @@ def sample_targets(scores: Tensor, *, sampling: str, generator: torch.Generator)
         target = torch.rand(1, scores.shape[1], generator=generator).to(scores).expand_as(scores)
     else:
         raise ValueError(f"sampling must be 'delta' or 'uniform', not {sampling!r}")
+    if edited is not None:
+        order = torch.rand(scores.shape, generator=generator).argsort(dim=1).to(scores.device)
+        target = torch.where(order < edited, target, scores)
     return target - scores, target
 
 
@@ -236,7 +245,9 @@ def _train_group(
             original = prepare(torch.randn(config.batch, models.z_dim, generator=generator))
         else:
             original = pool[batch_indices(i, count=config.pool, batch=config.batch, seed=config.seed)]
-        delta, target = sample_targets(original.scores, sampling=config.sampling, generator=generator)
+        delta, target = sample_targets(
+            original.scores, sampling=config.sampling, edited=config.edited, generator=generator
+        )
         terms = edit_terms(
             models, matrix, original, delta, target, columns=columns, config=config, terms=tuple(weights)
         )
@@ -281,7 +292,9 @@ class ValidationLog:
         self.rows: list[dict[str, float]] = []
         self._models, self._matrix, self._columns, self._config = models, matrix, columns, config
         generator = torch.Generator().manual_seed(config.seed)
-        delta, target = sample_targets(original.scores, sampling=config.sampling, generator=generator)
+        delta, target = sample_targets(
+            original.scores, sampling=config.sampling, edited=config.edited, generator=generator
+        )
         chunks = torch.arange(len(delta)).split(batch)
         self._batches = [(original[chunk], delta[chunk], target[chunk]) for chunk in chunks]
 

@@ -30,6 +30,7 @@ CONFIG = DirectionsConfig(
     landmark_norm="l1",
     landmark_unit="normalized",
     sampling="delta",
+    edited=None,
     regression="corrected",
     adversarial="nonsaturating",
     discriminator="trained",
@@ -48,6 +49,16 @@ def fit(tmp_path, *, method="baseline", models=None, **changes):
     return train_directions(
         models or toy_models(), replace(CONFIG, **changes), method=method, run_dir=tmp_path, progress=False
     )
+
+
+def test_only_some_attributes_of_a_sample_are_edited():
+    scores = torch.rand(200, 10, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    delta, target = sample_targets(scores, sampling="delta", edited=3, generator=generator)
+    assert ((delta != 0).sum(dim=1) == 3).all()
+    assert ((delta != 0).sum(dim=0) > 30).all()  # each has its turn
+    torch.testing.assert_close(target, scores + delta)
+    assert torch.equal(target[delta == 0], scores[delta == 0])
 
 
 def test_targets_are_clamped_and_delta_leads_to_them():

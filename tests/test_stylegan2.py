@@ -15,7 +15,7 @@ from hfld.networks.ops import (
     upfirdn2d,
     upsample_rgb,
 )
-from hfld.networks.stylegan2 import CONFIG_F, Discriminator, Generator, channel_table
+from hfld.networks.stylegan2 import CONFIG_F, Discriminator, Generator, StyledConv, channel_table
 
 TINY = dict.fromkeys(CONFIG_F, 4)
 
@@ -169,6 +169,34 @@ def test_each_row_enters_where_it_should():
     synthesis(ws)
     rows = {key: int(w[0, 0]) for key, w in used.items()}
     assert rows == {**{("convs", i): i for i in range(9)}, **{("to_rgbs", j): 2 * j + 1 for j in range(5)}}
+
+
+@pytest.mark.parametrize("clamp", [None, 0.7])
+@pytest.mark.parametrize("up", [False, True])
+def test_styled_convolution_adds_noise_and_bias_then_rectifies_then_bounds(up, clamp):
+    torch.manual_seed(0)
+    layer = StyledConv(4, 5, w_dim=6, size=16, up=up, clamp=clamp).double()
+    layer.noise_strength.data.fill_(0.6)
+    layer.bias.data = random(5)
+    x, w = random(2, 4, 8 if up else 16, 8 if up else 16, seed=1), random(2, 6, seed=2)
+    style = w @ layer.style.weight.T / math.sqrt(6) + layer.style.bias
+    y = naive_modulated_conv(x, layer.weight / math.sqrt(36), style, demodulate=True, up=up)
+    y = y + 0.6 * layer.noise + layer.bias[:, None, None]
+    y = torch.where(y > 0, y, 0.2 * y) * math.sqrt(2)
+    torch.testing.assert_close(layer(x, w, "fixed"), y if clamp is None else y.clamp(-clamp, clamp))
+
+
+def test_bounds_change_no_key_and_spare_the_shortcut():
+    options = {"size": 64, "channels": TINY}
+    assert (
+        Discriminator(**options).state_dict().keys()
+        == Discriminator(**options, clamp=1.0).state_dict().keys()
+    )
+    assert tiny_generator().state_dict().keys() == tiny_generator(clamp=1.0).state_dict().keys()
+    block = Discriminator(**options, clamp=0.5).blocks[0]
+    x = 100 * torch.randn(2, 4, 64, 64)
+    assert block.conv1(x).abs().max() == block.conv2(x).abs().max() == 0.5
+    assert block.skip(x).abs().max() > 10
 
 
 def test_noise_is_fixed_by_default():

@@ -71,6 +71,11 @@ def lrelu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE) * GAIN
 
 
+def clamped(x: Tensor, bound: float | None) -> Tensor:
+    """x within [-bound, bound]; x itself where there is no bound."""
+    return x if bound is None else x.clamp(-bound, bound)
+
+
 def modulated_conv2d(
     x: Tensor,  # [N, C, H, W]
     weight: Tensor,  # [O, C, K, K], already scaled
@@ -147,8 +152,10 @@ class EqualizedConv(nn.Module):
         down: bool = False,
         bias: bool = True,
         activate: bool = True,
+        clamp: float | None = None,  # bound of the output
     ) -> None:
         super().__init__()
+        self.clamp = clamp
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.scale = 1 / math.sqrt(inputs * kernel**2)
@@ -168,7 +175,7 @@ class EqualizedConv(nn.Module):
             x = F.conv2d(upfirdn2d(x, self.filter, pad=(2, 2)), kernel, stride=2)
         if self.bias is not None:
             x = x + self.bias.to(x.dtype)[:, None, None]
-        return lrelu(x) if self.activate else x
+        return clamped(lrelu(x) if self.activate else x, self.clamp)
 
 
 def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1.0e-8) -> Tensor:

@@ -15,6 +15,7 @@ from hfld.networks.ops import (
     GAIN,
     EqualizedConv,
     EqualizedLinear,
+    clamped,
     compute_dtype,
     minibatch_stddev,
     modulated_conv2d,
@@ -70,8 +71,11 @@ class MappingNetwork(nn.Module):
 class StyledConv(nn.Module):
     """3x3 modulated convolution, noise, bias, activation; `up` doubles the size."""
 
-    def __init__(self, inputs: int, outputs: int, *, w_dim: int, size: int, up: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, w_dim: int, size: int, up: bool, clamp: float | None = None
+    ) -> None:
         super().__init__()
+        self.clamp = clamp
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros(()))
@@ -90,14 +94,15 @@ class StyledConv(nn.Module):
             field = self.noise if noise == "fixed" else torch.randn_like(x[:, :1])
             bias = bias + field * (self.noise_strength * GAIN)
         x = torch.addcmul(bias.to(x.dtype), x, (factor * GAIN).to(x.dtype))
-        return nn.functional.leaky_relu(x, 0.2, inplace=True)
+        return clamped(nn.functional.leaky_relu(x, 0.2, inplace=True), self.clamp)
 
 
 class ToRGB(nn.Module):
     """1x1 modulated convolution to three channels, without demodulation."""
 
-    def __init__(self, inputs: int, *, w_dim: int) -> None:
+    def __init__(self, inputs: int, *, w_dim: int, clamp: float | None = None) -> None:
         super().__init__()
+        self.clamp = clamp
         self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
         self.style = EqualizedLinear(w_dim, inputs, bias=1.0)
@@ -109,23 +114,27 @@ class ToRGB(nn.Module):
         weight = self.style(w)[:, :, None] * weight[None]  # [N, inputs, 3]
         pixels = x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, x.shape[1]) @ weight.to(x.dtype)
         rgb = pixels.float() if x.dtype in (torch.bfloat16, torch.float16) else pixels
-        return rgb.transpose(1, 2).reshape(x.shape[0], 3, *x.shape[2:]) + self.bias[:, None, None]
+        rgb = rgb.transpose(1, 2).reshape(x.shape[0], 3, *x.shape[2:]) + self.bias[:, None, None]
+        return clamped(rgb, self.clamp)
 
 
 class SynthesisNetwork(nn.Module):
     """ws -> image, the sum of the RGB outputs of all levels, each upsampled to the next."""
 
-    def __init__(self, *, size: int, w_dim: int, channels: dict[int, int]) -> None:
+    def __init__(
+        self, *, size: int, w_dim: int, channels: dict[int, int], clamp: float | None = None
+    ) -> None:
         super().__init__()
+        shared = {"w_dim": w_dim, "clamp": clamp}
         sides = list(channels)
         self.num_ws = 2 * len(sides)
         self.constant = nn.Parameter(torch.randn(1, channels[4], 4, 4))
-        self.convs = nn.ModuleList([StyledConv(channels[4], channels[4], w_dim=w_dim, size=4, up=False)])
-        self.to_rgbs = nn.ModuleList(ToRGB(channels[side], w_dim=w_dim) for side in sides)
+        self.convs = nn.ModuleList([StyledConv(channels[4], channels[4], size=4, up=False, **shared)])
+        self.to_rgbs = nn.ModuleList(ToRGB(channels[side], **shared) for side in sides)
         for side in sides[1:]:
             width = channels[side]
-            self.convs.append(StyledConv(channels[side // 2], width, w_dim=w_dim, size=side, up=True))
-            self.convs.append(StyledConv(width, width, w_dim=w_dim, size=side, up=False))
+            self.convs.append(StyledConv(channels[side // 2], width, size=side, up=True, **shared))
+            self.convs.append(StyledConv(width, width, size=side, up=False, **shared))
 
     def forward(self, ws: Tensor, noise: Noise = "fixed", size: int | None = None) -> Tensor:
         """[N, L, w_dim] -> [N, 3, S, S]; `size` stops at a lower resolution (progressive training)."""
@@ -159,6 +168,7 @@ class Generator(nn.Module):
         channels: dict[int, int] | None = None,  # feature maps per resolution; None: config-f
         normalize_z: bool = True,  # False where z's norm carries meaning (portraits)
         mapping_lr: float = 0.01,  # learning rate multiplier of the mapping network
+        clamp: float | None = None,  # bound of activations, as StyleGAN2-ADA has it for half precision
     ) -> None:
         super().__init__()
         table = channel_table(size, channels)
@@ -171,7 +181,7 @@ class Generator(nn.Module):
             normalize=normalize_z,
             lr_multiplier=mapping_lr,
         )
-        self.synthesis = SynthesisNetwork(size=size, w_dim=w_dim, channels=table)
+        self.synthesis = SynthesisNetwork(size=size, w_dim=w_dim, channels=table, clamp=clamp)
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     @property
@@ -191,10 +201,10 @@ class Generator(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, the second downsampling, beside a downsampled 1x1; sum over sqrt(2)."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, clamp: float | None = None) -> None:
         super().__init__()
-        self.conv1 = EqualizedConv(inputs, inputs, 3)
-        self.conv2 = EqualizedConv(inputs, outputs, 3, down=True)
+        self.conv1 = EqualizedConv(inputs, inputs, 3, clamp=clamp)
+        self.conv2 = EqualizedConv(inputs, outputs, 3, down=True, clamp=clamp)
         self.skip = EqualizedConv(inputs, outputs, 1, down=True, bias=False, activate=False)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, inputs, H, W] -> [N, outputs, H/2, W/2]
@@ -204,15 +214,22 @@ class ResidualBlock(nn.Module):
 class Discriminator(nn.Module):
     """Image in [-1, 1] -> realness logit."""
 
-    def __init__(self, *, size: int, channels: dict[int, int] | None = None, group: int = 4) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,  # pixels a side
+        channels: dict[int, int] | None = None,  # feature maps per resolution; None: config-f
+        group: int = 4,  # samples per minibatch standard deviation
+        clamp: float | None = None,  # bound of activations, as in Generator
+    ) -> None:
         super().__init__()
         table = channel_table(size, channels)
         self.size, self.group = size, group
-        self.from_rgb = EqualizedConv(3, table[size], 1)
+        self.from_rgb = EqualizedConv(3, table[size], 1, clamp=clamp)
         self.blocks = nn.ModuleList(
-            ResidualBlock(table[side], table[side // 2]) for side in reversed(table) if side > 4
+            ResidualBlock(table[side], table[side // 2], clamp=clamp) for side in reversed(table) if side > 4
         )
-        self.conv = EqualizedConv(table[4] + 1, table[4], 3)
+        self.conv = EqualizedConv(table[4] + 1, table[4], 3, clamp=clamp)
         self.dense = EqualizedLinear(table[4] * 16, table[4], activate=True)
         self.out = EqualizedLinear(table[4], 1)
 

@@ -1,0 +1,180 @@
+"""NVIDIA's PyTorch pickles: StyleGAN2-ADA, and the StyleGAN2 networks of the StyleGAN3 repository.
+
+A pickled dict of G, D and G_ema, each a module whose class comes as source code beside its attributes. The
+attributes are read, the source is not. Layer for layer the arithmetic is ours: weights of upsampling
+convolutions are stored as a transposed convolution uses them, and `conv_clamp` (networks trained in half
+precision) bounds activations.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from hfld.checkpoints.parts import Part, check_filter, rename
+from hfld.checkpoints.pickles import Record, brief
+from hfld.checkpoints.torchfiles import tensor
+
+NAMES = {"G_ema": "generator", "G": "generator_raw", "D": "discriminator"}
+MOST = 1000  # modules of a network; config-f at 1024 has 80, and a crafted file could be without end
+
+
+def _conv(side: str, index: str) -> str:
+    """b4 has conv1 only; every further block conv0 (upsampling) and conv1."""
+    return f"synthesis.convs.{2 * _level(side) - 1 + int(index)}"
+
+
+def _level(side: str) -> int:
+    return int(side).bit_length() - 3
+
+
+_GENERATOR = (
+    (r"mapping\.w_avg", lambda: "w_avg"),
+    (r"mapping\.fc(\d+)\.(weight|bias)", lambda i, x: f"mapping.layers.{i}.{x}"),
+    (r"synthesis\.b4\.const", lambda: "synthesis.constant"),
+    (r"synthesis\.b(\d+)\.conv([01])\.affine\.(weight|bias)", lambda s, i, x: f"{_conv(s, i)}.style.{x}"),
+    (r"synthesis\.b(\d+)\.conv([01])\.noise_const", lambda s, i: f"{_conv(s, i)}.noise"),
+    (r"synthesis\.b(\d+)\.conv([01])\.(weight|bias|noise_strength)", lambda s, i, x: f"{_conv(s, i)}.{x}"),
+    (
+        r"synthesis\.b(\d+)\.torgb\.affine\.(weight|bias)",
+        lambda s, x: f"synthesis.to_rgbs.{_level(s)}.style.{x}",
+    ),
+    (r"synthesis\.b(\d+)\.torgb\.(weight|bias)", lambda s, x: f"synthesis.to_rgbs.{_level(s)}.{x}"),
+)
+
+
+def _discriminator_rules(size: int) -> tuple:
+    def block(side: str) -> str:
+        return f"blocks.{_level(str(size)) - _level(side)}"
+
+    return (
+        (r"b\d+\.fromrgb\.(weight|bias)", lambda x: f"from_rgb.{x}"),
+        (r"b(\d+)\.conv0\.(weight|bias)", lambda s, x: f"{block(s)}.conv1.{x}"),
+        (r"b(\d+)\.conv1\.(weight|bias)", lambda s, x: f"{block(s)}.conv2.{x}"),
+        (r"b(\d+)\.skip\.(weight)", lambda s, x: f"{block(s)}.skip.{x}"),
+        (r"b4\.conv\.(weight|bias)", lambda x: f"conv.{x}"),
+        (r"b4\.fc\.(weight|bias)", lambda x: f"dense.{x}"),
+        (r"b4\.out\.(weight|bias)", lambda x: f"out.{x}"),
+    )
+
+
+def matches(value: Any) -> bool:
+    """Whether `value` is such a pickle's object."""
+    return isinstance(value, dict) and any(isinstance(value.get(name), Record) for name in NAMES)
+
+
+def read(value: dict[str, Any]) -> dict[str, Part]:
+    """The networks of a pickle: generator (G_ema), generator_raw (G), discriminator (D)."""
+    readers = {"generator": _generator, "generator_raw": _generator, "discriminator": _discriminator}
+    return {
+        ours: readers[ours](value[theirs])
+        for theirs, ours in NAMES.items()
+        if isinstance(value.get(theirs), Record)
+    }
+
+
+def _modules(record: Record) -> dict[str, Record]:
+    """All modules below `record` by their dotted names, itself under ""."""
+    found: dict[str, Record] = {}
+    todo = [("", record)]
+    while todo:
+        path, module = todo.pop()
+        found[path] = module
+        if len(found) > MOST:
+            raise ValueError(f"more than {MOST} modules")
+        children = module.state.get("_modules", {})
+        todo += [(f"{path}.{k}".removeprefix("."), v) for k, v in children.items() if isinstance(v, Record)]
+    return found
+
+
+def _tensors(modules: dict[str, Record]) -> dict[str, Tensor]:
+    """Parameters and buffers by their dotted names, without the filters, which are checked."""
+    found = {}
+    for path, module in modules.items():
+        for name, value in {**module.state["_parameters"], **module.state["_buffers"]}.items():
+            if value is not None:
+                found[f"{path}.{name}".removeprefix(".")] = tensor(value)
+    for key, value in found.items():
+        if key.endswith("resample_filter"):
+            check_filter(key, value)
+    return {key: value for key, value in found.items() if not key.endswith("resample_filter")}
+
+
+def _values(modules: dict[str, Record], attribute: str, *, under: str = "") -> set[Any]:
+    """The different values of an attribute: numbers, text or None."""
+    values = [
+        module.state[attribute]
+        for path, module in modules.items()
+        if attribute in module.state and path.startswith(under)
+    ]
+    if not all(isinstance(value, str | int | float | None) for value in values):
+        raise ValueError(f"{attribute} is no plain value")
+    return set(values)
+
+
+def _expect(modules: dict[str, Record], attribute: str, expected: Any, *, under: str = "") -> None:
+    """ValueError unless every module that has the attribute has this value."""
+    if other := _values(modules, attribute, under=under) - {expected}:
+        raise ValueError(f"{attribute} is {brief(other.pop())}; only {expected!r} can be read")
+
+
+def _clamp(modules: dict[str, Record]) -> float | None:
+    """The one `conv_clamp` of all layers; the residual shortcut has none whatever the others have."""
+    layers = {path: module for path, module in modules.items() if not path.endswith("skip")}
+    values = _values(layers, "conv_clamp")
+    if len(values) > 1:
+        raise ValueError("conv_clamp differs between layers, expected one for all")
+    return values.pop() if values else None
+
+
+def _generator(record: Record) -> Part:
+    modules = _modules(record)
+    if "synthesis.b4" not in modules:
+        kind = modules["synthesis.input"].kind if "synthesis.input" in modules else record.kind
+        raise ValueError(f"a generator with {kind}, not StyleGAN2's; only StyleGAN2 can be read")
+    for attribute, expected in (("c_dim", 0), ("img_channels", 3), ("use_noise", True)):
+        _expect(modules, attribute, expected)
+    _expect(modules, "architecture", "skip")
+    for under in ("mapping.fc", "synthesis.b4.conv1"):
+        _expect({k: v for k, v in modules.items() if "affine" not in k}, "activation", "lrelu", under=under)
+    state = rename(_tensors(modules), _GENERATOR)
+    levels = sum(key.count(".") == 1 and key.startswith("synthesis.b") for key in modules)
+    first = state["mapping.layers.0.weight"]
+    rates = _values(modules, "bias_gain", under="mapping.fc")
+    if len(rates) != 1:
+        raise ValueError(f"mapping: {len(rates)} learning rate multipliers, expected one for all layers")
+    arguments = {
+        "size": 4 * 2 ** (levels - 1),
+        "z_dim": first.shape[1],
+        "w_dim": first.shape[0],
+        "mapping_layers": sum(key.startswith("mapping.") for key in state) // 2,
+        "channels": {
+            4 * 2**level: len(state[f"synthesis.convs.{2 * level}.bias"]) for level in range(levels)
+        },
+        "mapping_lr": float(rates.pop()),
+        "clamp": _clamp(modules),
+    }
+    return Part("Generator", arguments, state)
+
+
+def _discriminator(record: Record) -> Part:
+    modules = _modules(record)
+    size = int(record.state["img_resolution"])
+    for attribute, expected in (("c_dim", 0), ("img_channels", 3), ("architecture", "resnet")):
+        _expect(modules, attribute, expected)
+    for under in ("b4.conv", "b4.fc"):
+        _expect(modules, "activation", "lrelu", under=under)
+    _expect(modules, "num_channels", 1, under="b4.mbstd")
+    state = rename(_tensors(modules), _discriminator_rules(size))
+    widths = {side // 2: len(state[f"blocks.{i}.conv2.bias"]) for i, side in enumerate(_sides(size))}
+    arguments = {
+        "size": size,
+        "channels": {size: len(state["from_rgb.bias"]), **widths},
+        "group": int(modules["b4.mbstd"].state["group_size"]),
+        "clamp": _clamp(modules),
+    }
+    return Part("Discriminator", arguments, state)
+
+
+def _sides(size: int) -> list[int]:
+    """size, size / 2, ... 8"""
+    return [size >> i for i in range(size.bit_length() - 3)]

@@ -7,11 +7,13 @@ from hfld.attributes import index_of
 from hfld.directions import Directions
 from hfld.editors.base import Bank, Editor, Reached, Score, reach
 from hfld.editors.linear import LinearEditor, NoEdit, RandomEditor
+from hfld.editors.lock import ExpressionLock
 
 __all__ = [
     "EDITORS",
     "Bank",
     "Editor",
+    "ExpressionLock",
     "LinearEditor",
     "NoEdit",
     "RandomEditor",

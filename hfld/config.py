@@ -120,6 +120,47 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
+class EditorsConfig:
+    """What the editors that are not direction matrices learn from (hfld/editors/fitting.py)."""
+
+    latents: int  # training latents with the regressor's scores
+    validation_latents: int  # held-out latents on which directions are named and strengths calibrated
+    precision: Literal["auto", "bf16", "fp32"]
+    seed: int
+
+
+@dataclass(frozen=True)
+class GanSpaceConfig:
+    """Principal components of W."""
+
+    samples: int  # latents of the analysis; only the mapping network sees them
+    directions: int
+    estimator: Literal["exact", "incremental"]  # incremental: the reference's
+    probe: float  # strength at which directions are compared, in standard deviations of W
+    least: float  # share of the best change that a chosen direction must reach
+
+
+@dataclass(frozen=True)
+class InterFaceGanConfig:
+    """Linear boundaries in W."""
+
+    chosen: float  # share of the latents taken at either end of the scores
+    split: float  # share of them for training
+    keep_intercept: bool  # false: as the reference
+    probe: float
+
+
+@dataclass(frozen=True)
+class SeFaConfig:
+    """Eigenvectors of the style weights."""
+
+    directions: int
+    official_order: bool  # true: unsorted, as the reference
+    probe: float
+    least: float
+
+
+@dataclass(frozen=True)
 class TablesConfig:
     """Evaluation of the edits (04_tables)."""
 
@@ -161,6 +202,10 @@ class Profile:
     world: WorldConfig
     landmarks: LandmarksConfig
     directions: DirectionsConfig
+    editors: EditorsConfig
+    ganspace: GanSpaceConfig
+    interfacegan: InterFaceGanConfig
+    sefa: SeFaConfig
     tables: TablesConfig
     figures: FiguresConfig
     root: Path = ROOT
@@ -179,6 +224,10 @@ SECTIONS: dict[str, type] = {
     "world": WorldConfig,
     "landmarks": LandmarksConfig,
     "directions": DirectionsConfig,
+    "editors": EditorsConfig,
+    "ganspace": GanSpaceConfig,
+    "interfacegan": InterFaceGanConfig,
+    "sefa": SeFaConfig,
     "tables": TablesConfig,
     "figures": FiguresConfig,
 }

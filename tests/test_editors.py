@@ -1,6 +1,6 @@
 import pytest
 import torch
-from toy_world import ROWS, W_DIM, toy_models
+from toy_world import ROWS, W_DIM, fitted_editors, toy_models
 
 from hfld.directions import Directions
 from hfld.editors import (
@@ -10,11 +10,13 @@ from hfld.editors import (
     NoEdit,
     RandomEditor,
     directions_file,
+    editor_file,
     make_editor,
     reach,
 )
 
 NAMES = ("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive")  # coordinates 0, 1, 2 of w
+FITTED = ("ganspace", "interfacegan", "sefa")
 CONTEXTS = ("baseline", "hfld", "baseline_w", "hfld_w")
 
 
@@ -33,11 +35,23 @@ def true_directions():
 
 
 @pytest.fixture
-def weights(tmp_path):
+def weights(tmp_path, fitted):
     for i, method in enumerate(CONTEXTS):
         T = torch.randn(3, ROWS, W_DIM, generator=torch.Generator().manual_seed(i))
         Directions(T, NAMES, method).save(directions_file(tmp_path, method))
+    for name, editor in fitted.items():
+        editor.save(editor_file(tmp_path, name))
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fitted_editors(toy_models())
+
+
+@pytest.fixture(scope="module")
+def refitted():
+    return fitted_editors(toy_models())
 
 
 @pytest.mark.parametrize("name", list(EDITORS))
@@ -52,6 +66,41 @@ def test_every_editor_keeps_the_protocol(name, weights, models, ws):
     assert torch.equal(edited, ws) == (name == "none")
     each = editor.edit(ws, "Attractive", torch.linspace(-1, 1.5, 16))
     torch.testing.assert_close(each[-1], edited[-1])
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_every_fitted_editor_comes_back_from_its_file(name, weights, fitted, ws):
+    again = make_editor(name, weights=weights)
+    for strength in (0.7, torch.linspace(-1, 1, 16)):
+        expected = fitted[name].edit(ws, "Arched_Eyebrows", strength)
+        assert torch.equal(again.edit(ws, "Arched_Eyebrows", strength), expected)
+    assert editor_file(weights, name).read_bytes()[8:9] == b"{"  # safetensors: a header of JSON, no pickle
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_every_fitted_editor_is_made_by_its_seed(name, fitted, refitted, ws):
+    again = refitted[name]
+    assert torch.equal(again.edit(ws, "Attractive", 0.5), fitted[name].edit(ws, "Attractive", 0.5))
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_every_fitted_editor_raises_its_target_with_strength(name, fitted, models, ws):
+    for k, attribute in enumerate(NAMES):
+        scores = [
+            models.score(fitted[name].edit(ws, attribute, s))[:, k] for s in (-0.5, -0.1, 0.0, 0.1, 0.5, 1.0)
+        ]
+        assert (torch.stack(scores).diff(dim=0) > 0).all()
+        assert (scores[-1] - scores[0]).mean() > 0.3
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_every_fitted_editor_checks_its_input(name, fitted, ws):
+    with pytest.raises(ValueError, match="Attractive"):
+        fitted[name].edit(ws, "Atractive", 1.0)
+    with pytest.raises(ValueError, match="strength must be"):
+        fitted[name].edit(ws, "Attractive", torch.zeros(3))
+    with pytest.raises(ValueError, match="ws must be"):
+        fitted[name].edit(ws[:, :, :5], "Attractive", 1.0)
 
 
 def test_linear_edit_is_the_einsum_of_the_paper(ws):

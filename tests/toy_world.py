@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from hfld.editors import Bank, GanSpace, InterFaceGan, SeFa
+from hfld.editors.unsupervised import Validation
 from hfld.models import Models
 
 SIDE, W_DIM, ROWS = 8, 12, 4
@@ -69,3 +71,31 @@ def toy_models(*, landmarks: bool = True) -> Models:
         perceptual=ToyFeatures(),
         landmarks=ToyReadout(pixels, moves, sigmoid=False) if landmarks else None,
     )
+
+
+SPREAD = 2.5 * 0.85 ** torch.arange(W_DIM)
+"""Standard deviation of each coordinate in `toy_bank`: its principal components are the coordinates."""
+
+
+def toy_bank(models: Models, count: int = 2000) -> Bank:
+    """Latents whose coordinates vary independently and unequally, with the toy regressor's scores."""
+    ws = models.ws(SPREAD * models.latents(count, seed=7, split="train"))
+    return Bank(ws, models.score(ws))
+
+
+def planted_weights() -> list[Tensor]:
+    """Style weights of each row: W_DIM - j channels that read coordinate j, so SeFa finds the coordinates."""
+    matrix = torch.cat([torch.eye(W_DIM)[[j]].expand(W_DIM - j, -1) for j in range(W_DIM)])
+    return [(row + 1.0) * matrix for row in range(ROWS)]
+
+
+def fitted_editors(models: Models) -> dict[str, GanSpace | InterFaceGan | SeFa]:
+    """The editors that learn from a bank, fitted to the toy world."""
+    bank = toy_bank(models)
+    validation = Validation(models.ws(models.latents(32, seed=7, split="validation")), models.score)
+    editors = {
+        "ganspace": GanSpace(validation=validation, directions=W_DIM),
+        "interfacegan": InterFaceGan(validation=validation, chosen=0.3),
+        "sefa": SeFa(weights=planted_weights(), validation=validation, directions=W_DIM),
+    }
+    return {name: editor.fit(bank) for name, editor in editors.items()}

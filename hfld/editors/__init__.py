@@ -6,18 +6,27 @@ from pathlib import Path
 from hfld.attributes import index_of
 from hfld.directions import Directions
 from hfld.editors.base import Bank, Editor, Reached, Score, reach
+from hfld.editors.ganspace import GanSpace
+from hfld.editors.interfacegan import InterFaceGan
 from hfld.editors.linear import LinearEditor, NoEdit, RandomEditor
+from hfld.editors.lock import ExpressionLock
+from hfld.editors.sefa import SeFa
 
 __all__ = [
     "EDITORS",
     "Bank",
     "Editor",
+    "ExpressionLock",
+    "GanSpace",
+    "InterFaceGan",
     "LinearEditor",
     "NoEdit",
     "RandomEditor",
     "Reached",
     "Score",
+    "SeFa",
     "directions_file",
+    "editor_file",
     "make_editor",
     "reach",
 ]
@@ -26,6 +35,11 @@ __all__ = [
 def directions_file(weights: Path, method: str) -> Path:
     """Where 02_directions puts the T of `method`."""
     return Path(weights) / f"directions_{method}.safetensors"
+
+
+def editor_file(weights: Path, name: str) -> Path:
+    """Where 03_editors puts a fitted editor."""
+    return Path(weights) / f"editor_{name}.safetensors"
 
 
 def _trained(method: str) -> Callable[[Path, int], Editor]:
@@ -46,6 +60,9 @@ EDITORS: dict[str, Callable[[Path, int], Editor]] = {
     "hfld": _trained("hfld"),
     "baseline_w": _trained("baseline_w"),
     "hfld_w": _trained("hfld_w"),
+    "ganspace": lambda weights, seed: GanSpace.load(editor_file(weights, "ganspace")),
+    "interfacegan": lambda weights, seed: InterFaceGan.load(editor_file(weights, "interfacegan")),
+    "sefa": lambda weights, seed: SeFa.load(editor_file(weights, "sefa")),
     "random": _random,
     "none": lambda weights, seed: NoEdit(),
 }

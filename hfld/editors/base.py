@@ -23,6 +23,29 @@ class Bank:
     ws: Tensor  # [N, L, w_dim]
     scores: Tensor  # [N, 40] by the training regressor
 
+    def codes(self) -> Tensor:
+        """w [N, w_dim]; ValueError where the rows of a ws differ, as after an inversion."""
+        w = self.ws[:, 0]
+        if not torch.equal(self.ws, w[:, None].expand_as(self.ws)):
+            raise ValueError("bank.ws must be codes of W, all rows alike; these rows differ")
+        return w
+
+
+def shift(ws: Tensor, strength: float | Tensor, direction: Tensor) -> Tensor:
+    """ws [N, L, w_dim] + strength (a number or [N]) * direction [L, w_dim], in the type of ws."""
+    direction = direction.to(ws)
+    if ws.ndim != 3 or ws.shape[1:] != direction.shape:
+        raise ValueError(f"ws must be [N, {direction.shape[0]}, {direction.shape[1]}], not {tuple(ws.shape)}")
+    return ws + per_sample(strength, ws) * direction
+
+
+def per_sample(strength: float | Tensor, ws: Tensor) -> Tensor:
+    """A number or [N] -> [1, 1, 1] or [N, 1, 1], which multiplies ws [N, L, w_dim]."""
+    strength = torch.as_tensor(strength, dtype=ws.dtype, device=ws.device)
+    if strength.ndim > 1 or (strength.ndim == 1 and len(strength) != len(ws)):
+        raise ValueError(f"strength must be a number or [{len(ws)}], not {tuple(strength.shape)}")
+    return strength.reshape(-1, 1, 1)
+
 
 class Editor(Protocol):
     """Changes one attribute of latents."""

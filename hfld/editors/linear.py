@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import index_of
-from hfld.editors.base import Bank
+from hfld.editors.base import Bank, shift
 
 
 class LinearEditor:
@@ -28,15 +28,7 @@ class LinearEditor:
         return self.T[index_of(attribute, self.attributes, "attribute")]
 
     def edit(self, ws: Tensor, attribute: str, strength: float | Tensor) -> Tensor:
-        direction = self.direction(attribute).to(ws)
-        if ws.ndim != 3 or ws.shape[1:] != direction.shape:
-            raise ValueError(
-                f"ws must be [N, {direction.shape[0]}, {direction.shape[1]}], not {tuple(ws.shape)}"
-            )
-        strength = torch.as_tensor(strength, dtype=ws.dtype, device=ws.device)
-        if strength.ndim > 1 or (strength.ndim == 1 and len(strength) != len(ws)):
-            raise ValueError(f"strength must be a number or [{len(ws)}], not {tuple(strength.shape)}")
-        return ws + strength.reshape(-1, 1, 1) * direction
+        return shift(ws, strength, self.direction(attribute))
 
 
 class RandomEditor(LinearEditor):

@@ -1,15 +1,18 @@
 import pytest
 import torch
+from toy_editors import fitted
 from toy_world import ROWS, W_DIM, toy_models
 
 from hfld.directions import Directions
 from hfld.editors import (
     EDITORS,
+    TRAINED,
     Bank,
     LinearEditor,
     NoEdit,
     RandomEditor,
     directions_file,
+    editor_file,
     make_editor,
     reach,
 )
@@ -37,12 +40,16 @@ def weights(tmp_path):
     for i, method in enumerate(CONTEXTS):
         T = torch.randn(3, ROWS, W_DIM, generator=torch.Generator().manual_seed(i))
         Directions(T, NAMES, method).save(directions_file(tmp_path, method))
+    for name, kind in TRAINED.items():
+        fitted(kind).save(editor_file(tmp_path, name))
     return tmp_path
 
 
 @pytest.mark.parametrize("name", list(EDITORS))
 def test_every_editor_keeps_the_protocol(name, weights, models, ws):
-    editor = make_editor(name, weights=weights, seed=1).fit(Bank(ws=ws, scores=models.score(ws)))
+    editor = make_editor(name, weights=weights, seed=1, models=models).fit(
+        Bank(ws=ws, scores=models.score(ws))
+    )
     before = ws.clone()
     assert torch.equal(editor.edit(ws, "Attractive", 0.0), ws)
     assert torch.equal(editor.edit(ws, "Attractive", torch.zeros(16)), ws)

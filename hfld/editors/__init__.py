@@ -5,19 +5,29 @@ from pathlib import Path
 
 from hfld.attributes import index_of
 from hfld.directions import Directions
+from hfld.editors.adatrans import AdaTrans
 from hfld.editors.base import Bank, Editor, Reached, Score, reach
+from hfld.editors.flow import SDFlow, StyleFlow
 from hfld.editors.linear import LinearEditor, NoEdit, RandomEditor
+from hfld.editors.trained import TrainedEditor
+from hfld.models import Models
 
 __all__ = [
     "EDITORS",
+    "TRAINED",
+    "AdaTrans",
     "Bank",
     "Editor",
     "LinearEditor",
     "NoEdit",
     "RandomEditor",
     "Reached",
+    "SDFlow",
     "Score",
+    "StyleFlow",
+    "TrainedEditor",
     "directions_file",
+    "editor_file",
     "make_editor",
     "reach",
 ]
@@ -26,6 +36,26 @@ __all__ = [
 def directions_file(weights: Path, method: str) -> Path:
     """Where 02_directions puts the T of `method`."""
     return Path(weights) / f"directions_{method}.safetensors"
+
+
+def editor_file(weights: Path, name: str) -> Path:
+    """Where 03_editors puts the editor `name`."""
+    return Path(weights) / f"editor_{name}.safetensors"
+
+
+TRAINED: dict[str, type[TrainedEditor]] = {
+    "styleflow": StyleFlow,
+    "styleflow_hfld": StyleFlow,
+    "adatrans": AdaTrans,
+    "adatrans_hfld": AdaTrans,
+    "sdflow": SDFlow,
+    "sdflow_hfld": SDFlow,
+}
+"""name -> class of the editors with networks of their own; _hfld: trained with the landmark term."""
+
+
+def _loaded(name: str) -> Callable[[Path, int], Editor]:
+    return lambda weights, seed: TRAINED[name].load(editor_file(weights, name))
 
 
 def _trained(method: str) -> Callable[[Path, int], Editor]:
@@ -48,11 +78,16 @@ EDITORS: dict[str, Callable[[Path, int], Editor]] = {
     "hfld_w": _trained("hfld_w"),
     "random": _random,
     "none": lambda weights, seed: NoEdit(),
+    **{name: _loaded(name) for name in TRAINED},
 }
 """name -> how to make it from the folder of trained weights and a seed."""
 
 
-def make_editor(name: str, *, weights: Path, seed: int = 0) -> Editor:
-    """The editor `name`; ValueError names the nearest, a missing weight file what makes it."""
+def make_editor(name: str, *, weights: Path, seed: int = 0, models: Models | None = None) -> Editor:
+    """The editor `name`; ValueError names the nearest, a missing weight file what makes it.
+
+    The editors in TRAINED read the images of the latents they edit, and need `models` for that.
+    """
     index_of(name, EDITORS, "editor")
-    return EDITORS[name](Path(weights), seed)
+    editor = EDITORS[name](Path(weights), seed)
+    return editor.connect(models) if models is not None and isinstance(editor, TrainedEditor) else editor

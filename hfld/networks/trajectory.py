@@ -51,20 +51,28 @@ class Trajectory(nn.Module):
         self.length = perceptron(hidden, hidden, 1)
         self.direction = perceptron(hidden, hidden, w_dim)
 
-    def step(self, states: Tensor, condition: Tensor) -> Tensor:
-        """All states so far [t, N, L, w_dim], condition [N, C] -> the next step, [N, 1, w_dim]."""
-        seen = self.history(states.flatten(2).flatten(0, 1)).unflatten(0, states.shape[:2])
-        y = self.memory(seen)[0][-1]  # [N, hidden]
+    def step(
+        self, ws: Tensor, condition: Tensor, memory: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Latest state [N, L, w_dim], condition [N, C], what the LSTM knows -> next step [N, 1, w_dim]."""
+        y, memory = self.memory(self.history(ws.flatten(1))[None], memory)
+        y = y[0]  # [N, hidden]
         for block in self.blocks:
             y = block(y, condition)
-        return (self.length(y).sigmoid() * F.normalize(self.direction(y), dim=1))[:, None]
+        return (self.length(y).sigmoid() * F.normalize(self.direction(y), dim=1))[:, None], memory
 
     def forward(self, ws: Tensor, condition: Tensor, steps: int) -> Tensor:
-        """ws [N, L, w_dim], condition [N, C] -> all states from ws on: [steps + 1, N, L, w_dim]."""
-        states = ws[None]
+        """ws [N, L, w_dim], condition [N, C] -> how far each state is from ws, [steps + 1, N, 1, w_dim].
+
+        The LSTM carries its state along, where the reference reads the whole history again at every step:
+        the same numbers, but that in training a BatchNorm sees each state once.
+        """
+        offsets = [torch.zeros_like(ws[:, :1])]
+        memory = None
         for _ in range(steps):
-            states = torch.cat([states, (states[-1] + self.step(states, condition))[None]])
-        return states
+            step, memory = self.step(ws + offsets[-1], condition, memory)
+            offsets.append(offsets[-1] + step)
+        return torch.stack(offsets)
 
 
 def along(states: Tensor, position: Tensor) -> Tensor:

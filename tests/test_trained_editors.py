@@ -1,5 +1,6 @@
 """StyleFlow, SDFlow and AdaTrans in the toy world: they learn it, keep promises, come back from disk."""
 
+import sys
 from dataclasses import asdict, replace
 
 import pytest
@@ -110,18 +111,33 @@ def test_saved_editor_edits_alike(kind, models, ws, tmp_path):
 
 
 @every
-def test_interrupted_fit_continues_and_other_inputs_are_another_run(kind, tmp_path):
+def test_interrupted_fit_continues_to_the_same_end(kind, tmp_path, monkeypatch):
     short = {"steps": 4} | ({"density_steps": 4} if kind is AdaTrans else {})
-    first = fit(kind, run_dir=tmp_path, **short)
-    folders = set(tmp_path.iterdir())
-    again = fit(kind, run_dir=tmp_path, **short)
-    assert set(tmp_path.iterdir()) == folders  # read back, not trained again
-    state = again.network.state_dict()
-    assert all(torch.equal(value, state[key]) for key, value in first.network.state_dict().items())
-    bank = toy_bank()
-    config = replace(CONFIGS[kind], **short)
-    kind(config, models=toy_models(), run_dir=tmp_path, progress=False).fit(Bank(-bank.ws, bank.scores))
-    assert len(set(tmp_path.iterdir())) == 2 * len(folders)
+    straight = fit(kind, **short)
+    editor = kind(replace(CONFIGS[kind], **short), models=toy_models(), run_dir=tmp_path, progress=False)
+    module = sys.modules[kind.__module__]
+    real = module.batch_indices
+
+    def fails_once(i, **rest):
+        if i == 2:
+            monkeypatch.setattr(module, "batch_indices", real)
+            raise KeyboardInterrupt
+        return real(i, **rest)
+
+    monkeypatch.setattr(module, "batch_indices", fails_once)
+    with pytest.raises(KeyboardInterrupt):
+        editor.fit(toy_bank())
+    with pytest.raises(ValueError, match="not fitted"):
+        editor.save(tmp_path / "half.safetensors")
+    state = editor.fit(toy_bank()).network.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in straight.network.state_dict().items())
+    assert editor.history == straight.history
+    folders = len(list(tmp_path.iterdir()))
+    bank = toy_bank()  # another bank is another run
+    kind(editor.config, models=toy_models(), run_dir=tmp_path, progress=False).fit(
+        Bank(-bank.ws, bank.scores)
+    )
+    assert len(list(tmp_path.iterdir())) == 2 * folders
 
 
 @every
@@ -211,12 +227,15 @@ def test_scores_are_those_of_the_latents_at_hand(models, ws):
     torch.testing.assert_close(editor.scores(ws), models.score(ws)[:, :3])
     ws += 0.5
     torch.testing.assert_close(editor.scores(ws), models.score(ws)[:, :3])
+    with torch.inference_mode():
+        inside = editor.edit(ws, NAMES[0], 0.5)
+    assert torch.equal(editor.edit(ws, NAMES[0], 0.5), inside)
 
 
 def like(editor, **changes):
     """The same networks under another config."""
     other = type(editor)(replace(editor.config, **changes), models=editor.models)
-    other.network, other.shape, other.scale = editor.network, editor.shape, editor.scale
+    other.network, other.shape, other.fitted = editor.network, editor.shape, True
     return other
 
 

@@ -2,18 +2,19 @@
 
 The condition says -1 or 1 for the attribute to change and, softly, what the others are. The strength is the
 share of the `max_steps` steps that are taken, towards 1 where it is positive and towards -1 where it is
-negative; beyond 1 the path goes on. Parts of a step are taken along its straight line.
+negative; beyond 1 the path goes on. Parts of a step are taken along its straight line. The reference always
+takes all steps: that is `path(ws, condition, max_steps)[-1]`.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hfld.editors.base import Bank
-from hfld.editors.trained import TrainedConfig, TrainedEditor, columns_of, distinct_rows
+from hfld.editors.trained import TrainedConfig, TrainedEditor, columns_of, digest, distinct_rows
 from hfld.losses import content_loss, regression_loss
 from hfld.models import Models, autocast
 from hfld.networks.realnvp import RealNVP
@@ -85,6 +86,10 @@ class AdaTrans(TrainedEditor):
         super().__init__(config, models=models, **settings)
         self.identity = identity
 
+    def _inputs(self) -> dict[str, Any]:
+        state = {} if self.identity is None else self.identity.state_dict()
+        return super()._inputs() | {"identity": digest(*state.values())}
+
     def path(self, ws: Tensor, condition: Tensor, steps: int) -> Tensor:
         """All states on the way, [steps + 1, N, L, w_dim], under conditions [N, A] as `signed` makes them."""
         self._check(ws)
@@ -153,10 +158,9 @@ class AdaTrans(TrainedEditor):
         )
 
         def step(i: int) -> dict[str, Tensor]:
-            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
             index = batch_indices(i, count=len(bank.ws), batch=config.batch, seed=config.seed)
             ws, scores = bank.ws[index], bank.scores[index][:, read]
-            target, condition = self._targets(scores, generator)
+            target, condition = self._targets(scores, self._generator(i))
             offsets = self.scale * trajectory(ws / self.scale, condition, config.max_steps)
             terms = self._latent_terms(ws, offsets)
             drawn = slice(config.image_batch)

@@ -144,9 +144,6 @@ class _FlowEditor(TrainedEditor):
         z, log_det = self._flow.transform(rows, condition, hutchinson(probe))
         return z, -(standard_normal_log_prob(z) + log_det).mean(dim=1) / rows.shape[-1]
 
-    def _sample(self, i: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + i)
-
 
 class StyleFlow(_FlowEditor):
     """The condition is R's score of the image (Abdal et al., arXiv:2008.02401, with CelebA's attributes)."""
@@ -193,7 +190,7 @@ class StyleFlow(_FlowEditor):
         drawn = slice(config.image_batch)
 
         def step(i: int) -> dict[str, Tensor]:
-            generator = self._sample(i)
+            generator = self._generator(i)
             index = batch_indices(i, count=len(rows), batch=config.batch, seed=config.seed)
             z, nll = self._encode(rows[index], scores[index], generator)
             if not config.landmark_weight:
@@ -208,7 +205,10 @@ class StyleFlow(_FlowEditor):
 
 
 class SDFlow(_FlowEditor):
-    """The condition is E(G(ws)) (Li et al., Semantic Latent Decomposition with Normalizing Flows)."""
+    """The condition is E(G(ws)) (Li et al., Semantic Latent Decomposition with Normalizing Flows).
+
+    target - R's score asks for the target up to the difference of E and R.
+    """
 
     config_type = SDFlowConfig
     config: SDFlowConfig
@@ -248,7 +248,7 @@ class SDFlow(_FlowEditor):
                 return encoder(images).float()
 
         def step(i: int) -> dict[str, Tensor]:
-            generator = self._sample(i)
+            generator = self._generator(i)
             index = batch_indices(i, count=len(rows), batch=config.batch, seed=config.seed)
             ws = bank.ws[index]
             with torch.no_grad():

@@ -59,6 +59,7 @@ class TrainedEditor:
     ) -> None:
         self.config = config or self.config_type()
         self.models, self.run_dir, self.progress = models, run_dir, progress
+        self.fitted = False
         self.network: nn.Module | None = None
         self.shape: tuple[int, int] | None = None  # (L, w_dim)
         self.scale = 1.0  # unit of the latents inside the network
@@ -82,8 +83,8 @@ class TrainedEditor:
         return self
 
     def fit(self, bank: Bank) -> Self:
-        """Train on the bank; see `history`."""
-        if self.network is not None:
+        """Train on the bank; see `history`. An interrupted fit continues from `run_dir`."""
+        if self.fitted:
             return self
         models = self._connected()
         if self.config.landmark_weight and models.landmarks is None:
@@ -93,7 +94,7 @@ class TrainedEditor:
         bank = Bank(ws=bank.ws.to(models.device), scores=bank.scores.to(models.device))
         self._set_up(bank)
         self._train(bank)
-        self.network.eval().requires_grad_(False)
+        self._finish()
         return self
 
     def edit(self, ws: Tensor, attribute: str, strength: float | Tensor) -> Tensor:
@@ -109,7 +110,7 @@ class TrainedEditor:
 
     def save(self, path: Path) -> None:
         """One safetensors file: the networks' tensors, everything else as JSON."""
-        if self.network is None:
+        if not self.fitted:
             raise ValueError(f"this {type(self).__name__} is not fitted yet: there is nothing to save")
         metadata = {
             "editor": type(self).__name__,
@@ -136,7 +137,7 @@ class TrainedEditor:
         editor.history = metadata["history"]
         editor.network = editor._network(*editor.shape)
         editor.network.load_state_dict(tensors)
-        editor.network.eval().requires_grad_(False)
+        editor._finish()
         return editor if models is None else editor.connect(models)
 
     def scores(self, ws: Tensor) -> Tensor:
@@ -153,6 +154,18 @@ class TrainedEditor:
     def _edit(self, ws: Tensor, k: int, strength: Tensor) -> Tensor:
         """ws' for strengths [N], not all zero, of attribute k."""
         raise NotImplementedError
+
+    def _inputs(self) -> dict[str, Any]:
+        """What training depends on besides config and bank, as plain values."""
+        return {"hashes": dict(self._connected().hashes)}
+
+    def _finish(self) -> None:
+        self.network.eval().requires_grad_(False)
+        self.fitted = True
+
+    def _generator(self, i: int) -> torch.Generator:
+        """The randomness of step i."""
+        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + i)
 
     def _set_up(self, bank: Bank) -> None:
         self.shape = tuple(bank.ws.shape[1:])
@@ -174,7 +187,7 @@ class TrainedEditor:
         return self.models
 
     def _check(self, ws: Tensor) -> None:
-        if self.network is None:
+        if not self.fitted:
             raise ValueError(f"this {type(self).__name__} is not fitted yet: call fit(bank) or load(path)")
         if ws.ndim != 3 or tuple(ws.shape[1:]) != self.shape:
             raise ValueError(f"ws must be [N, {self.shape[0]}, {self.shape[1]}], not {tuple(ws.shape)}")
@@ -194,7 +207,7 @@ class TrainedEditor:
             "editor": type(self).__name__,
             "part": part,
             "config": asdict(self.config),
-            "hashes": dict(self._connected().hashes),
+            "inputs": self._inputs(),
             "bank": digest(bank.ws, bank.scores),
         }
         folder = tempfile.TemporaryDirectory() if self.run_dir is None else nullcontext(self.run_dir)

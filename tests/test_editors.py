@@ -1,10 +1,12 @@
 import pytest
 import torch
+import toy_editors
 from toy_world import ROWS, W_DIM, fitted_editors, toy_models
 
 from hfld.directions import Directions
 from hfld.editors import (
     EDITORS,
+    TRAINED,
     Bank,
     LinearEditor,
     NoEdit,
@@ -41,6 +43,8 @@ def weights(tmp_path, fitted):
         Directions(T, NAMES, method).save(directions_file(tmp_path, method))
     for name, editor in fitted.items():
         editor.save(editor_file(tmp_path, name))
+    for name, kind in TRAINED.items():
+        toy_editors.fitted(kind).save(editor_file(tmp_path, name))
     return tmp_path
 
 
@@ -56,7 +60,9 @@ def refitted():
 
 @pytest.mark.parametrize("name", list(EDITORS))
 def test_every_editor_keeps_the_protocol(name, weights, models, ws):
-    editor = make_editor(name, weights=weights, seed=1).fit(Bank(ws=ws, scores=models.score(ws)))
+    editor = make_editor(name, weights=weights, seed=1, models=models).fit(
+        Bank(ws=ws, scores=models.score(ws))
+    )
     before = ws.clone()
     assert torch.equal(editor.edit(ws, "Attractive", 0.0), ws)
     assert torch.equal(editor.edit(ws, "Attractive", torch.zeros(16)), ws)

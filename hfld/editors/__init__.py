@@ -5,15 +5,22 @@ from pathlib import Path
 
 from hfld.attributes import index_of
 from hfld.directions import Directions
+from hfld.editors.adatrans import AdaTrans
 from hfld.editors.base import Bank, Editor, Reached, Score, reach
+from hfld.editors.flow import SDFlow, StyleFlow
 from hfld.editors.ganspace import GanSpace
 from hfld.editors.interfacegan import InterFaceGan
 from hfld.editors.linear import LinearEditor, NoEdit, RandomEditor
 from hfld.editors.lock import ExpressionLock
 from hfld.editors.sefa import SeFa
+from hfld.editors.trained import TrainedEditor
+from hfld.models import Models
 
 __all__ = [
     "EDITORS",
+    "FITTED",
+    "TRAINED",
+    "AdaTrans",
     "Bank",
     "Editor",
     "ExpressionLock",
@@ -23,8 +30,11 @@ __all__ = [
     "NoEdit",
     "RandomEditor",
     "Reached",
+    "SDFlow",
     "Score",
     "SeFa",
+    "StyleFlow",
+    "TrainedEditor",
     "directions_file",
     "editor_file",
     "make_editor",
@@ -38,8 +48,27 @@ def directions_file(weights: Path, method: str) -> Path:
 
 
 def editor_file(weights: Path, name: str) -> Path:
-    """Where 03_editors puts a fitted editor."""
+    """Where 03_editors puts the editor `name`."""
     return Path(weights) / f"editor_{name}.safetensors"
+
+
+TRAINED: dict[str, type[TrainedEditor]] = {
+    "styleflow": StyleFlow,
+    "styleflow_hfld": StyleFlow,
+    "adatrans": AdaTrans,
+    "adatrans_hfld": AdaTrans,
+    "sdflow": SDFlow,
+    "sdflow_hfld": SDFlow,
+}
+"""name -> class of the editors with networks of their own; _hfld: trained with the landmark term."""
+
+
+FITTED = {"ganspace": GanSpace, "interfacegan": InterFaceGan, "sefa": SeFa, **TRAINED}
+"""name -> class of all editors that 03_editors fits."""
+
+
+def _loaded(name: str) -> Callable[[Path, int], Editor]:
+    return lambda weights, seed: FITTED[name].load(editor_file(weights, name))
 
 
 def _trained(method: str) -> Callable[[Path, int], Editor]:
@@ -60,16 +89,18 @@ EDITORS: dict[str, Callable[[Path, int], Editor]] = {
     "hfld": _trained("hfld"),
     "baseline_w": _trained("baseline_w"),
     "hfld_w": _trained("hfld_w"),
-    "ganspace": lambda weights, seed: GanSpace.load(editor_file(weights, "ganspace")),
-    "interfacegan": lambda weights, seed: InterFaceGan.load(editor_file(weights, "interfacegan")),
-    "sefa": lambda weights, seed: SeFa.load(editor_file(weights, "sefa")),
+    **{name: _loaded(name) for name in FITTED},
     "random": _random,
     "none": lambda weights, seed: NoEdit(),
 }
 """name -> how to make it from the folder of trained weights and a seed."""
 
 
-def make_editor(name: str, *, weights: Path, seed: int = 0) -> Editor:
-    """The editor `name`; ValueError names the nearest, a missing weight file what makes it."""
+def make_editor(name: str, *, weights: Path, seed: int = 0, models: Models | None = None) -> Editor:
+    """The editor `name`; ValueError names the nearest, a missing weight file what makes it.
+
+    The editors in TRAINED read the images of the latents they edit, and need `models` for that.
+    """
     index_of(name, EDITORS, "editor")
-    return EDITORS[name](Path(weights), seed)
+    editor = EDITORS[name](Path(weights), seed)
+    return editor.connect(models) if models is not None and isinstance(editor, TrainedEditor) else editor

@@ -1,0 +1,275 @@
+"""What editors with networks of their own share: fitting in the one loop, files, and the image losses."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from hfld import checkpoints
+from hfld.attributes import ATTRIBUTES, attribute_index, index_of
+from hfld.config import read_section
+from hfld.editors.base import Bank
+from hfld.losses import landmark_loss
+from hfld.models import Models, autocast
+from hfld.training import cosine_schedule, run_folder, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedConfig:
+    """Settings that these editors share; 0 as `landmark_weight` leaves the landmark term out."""
+
+    attributes: Literal["all"] | tuple[str, ...] = "all"  # that can be edited
+    steps: int = 800
+    batch: int = 64  # latents per step
+    lr: float = 1.0e-3  # Adam
+    schedule: Literal["constant", "cosine"] = "cosine"
+    landmark_weight: float = 0.0  # times hfld.losses.landmark_loss of the edited against the original image
+    landmark_norm: Literal["l1", "l2", "l1_twice"] = "l1"
+    landmark_unit: Literal["normalized", "signed", "pixel"] = "normalized"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # of the frozen networks
+    seed: int = 1
+
+    def for_method(self, method: str) -> Self:
+        """The section as `method` reads it: only the methods named ..._hfld keep the landmark term."""
+        return self if method.endswith("_hfld") else replace(self, landmark_weight=0.0)
+
+
+class TrainedEditor:
+    """An editor whose networks are fitted to a bank, and which reads the images of the latents it edits.
+
+    It needs `models` to fit and to edit, not to be loaded: `connect` gives them later. An editor that is
+    fitted already returns itself from `fit`. Fitting is a function of bank, config and networks alone.
+    """
+
+    config_type: ClassVar[type[TrainedConfig]]
+
+    def __init__(
+        self,
+        config: TrainedConfig | None = None,
+        *,
+        models: Models | None = None,
+        run_dir: Path | None = None,  # checkpoints of interrupted fits, a folder each; None: keep none
+        progress: bool = True,
+    ) -> None:
+        self.config = config or self.config_type()
+        self.models, self.run_dir, self.progress = models, run_dir, progress
+        self.fitted = False
+        self.network: nn.Module | None = None
+        self.shape: tuple[int, int] | None = None  # (L, w_dim)
+        self.scale = 1.0  # unit of the latents inside the network
+        self.history: list[dict[str, Any]] = []  # training terms, as `hfld.training.train` logs them
+        self._read: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        return ATTRIBUTES if self.config.attributes == "all" else self.config.attributes
+
+    @property
+    def columns(self) -> list[int]:
+        """Positions of the attributes among the 40."""
+        return columns_of(self.attributes)
+
+    def connect(self, models: Models) -> Self:
+        """Give a loaded editor the networks that it reads images with."""
+        self.models, self._read = models, None
+        if self.network is not None:
+            self.network.to(models.device)
+        return self
+
+    def fit(self, bank: Bank) -> Self:
+        """Train on the bank; see `history`. An interrupted fit continues from `run_dir`."""
+        if self.fitted:
+            return self
+        models = self._connected()
+        if self.config.landmark_weight and models.landmarks is None:
+            raise ValueError(
+                f"landmark_weight is {self.config.landmark_weight} but there is no landmarks network"
+            )
+        bank = Bank(ws=bank.ws.to(models.device), scores=bank.scores.to(models.device))
+        self._set_up(bank)
+        self._train(bank)
+        self._finish()
+        return self
+
+    def edit(self, ws: Tensor, attribute: str, strength: float | Tensor) -> Tensor:
+        """ws [N, L, w_dim] -> ws'; the class says what the strength is. 0 returns ws, negative lowers."""
+        k = index_of(attribute, self.attributes, "attribute")
+        self._check(ws)
+        strength = as_strengths(strength, ws)
+        if not strength.any():
+            return ws
+        with torch.no_grad():
+            edited = self._edit(ws, k, strength)
+        return torch.where((strength == 0)[:, None, None], ws, edited)
+
+    def save(self, path: Path) -> None:
+        """One safetensors file: the networks' tensors, everything else as JSON."""
+        if not self.fitted:
+            raise ValueError(f"this {type(self).__name__} is not fitted yet: there is nothing to save")
+        metadata = {
+            "editor": type(self).__name__,
+            "config": asdict(self.config),
+            "shape": list(self.shape),
+            "scale": self.scale,
+            "history": self.history,
+            "hashes": dict(self.models.hashes) if self.models else {},
+        }
+        checkpoints.save(path, self.network.state_dict(), metadata)
+
+    @classmethod
+    def load(cls, path: Path, *, models: Models | None = None) -> Self:
+        """What `save` wrote; ValueError if the file holds another editor."""
+        tensors, metadata = checkpoints.load(path, command="dvc repro")
+        if metadata.get("editor") != cls.__name__:
+            raise ValueError(
+                f"{path} holds {metadata.get('editor', 'no editor')!r}, expected {cls.__name__!r}"
+            )
+        editor = cls(
+            read_section(cls.config_type, metadata["config"], where=f"{path}, config"), models=models
+        )
+        editor.shape, editor.scale = tuple(metadata["shape"]), metadata["scale"]
+        editor.history = metadata["history"]
+        editor.network = editor._network(*editor.shape)
+        editor.network.load_state_dict(tensors)
+        editor._finish()
+        return editor if models is None else editor.connect(models)
+
+    def scores(self, ws: Tensor) -> Tensor:
+        """R(G(ws)) of this editor's attributes, [N, A]."""
+        return self._remembered(ws, lambda ws: self._connected().score(ws)[:, self.columns])
+
+    def _network(self, rows: int, w_dim: int) -> nn.Module:
+        """The untrained network for latents [N, rows, w_dim]."""
+        raise NotImplementedError
+
+    def _train(self, bank: Bank) -> None:
+        raise NotImplementedError
+
+    def _edit(self, ws: Tensor, k: int, strength: Tensor) -> Tensor:
+        """ws' for strengths [N], not all zero, of attribute k."""
+        raise NotImplementedError
+
+    def _inputs(self) -> dict[str, Any]:
+        """What training depends on besides config and bank, as plain values."""
+        return {"hashes": dict(self._connected().hashes)}
+
+    def _finish(self) -> None:
+        self.network.eval().requires_grad_(False)
+        self.fitted = True
+
+    def _generator(self, i: int) -> torch.Generator:
+        """The randomness of step i."""
+        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + i)
+
+    def _set_up(self, bank: Bank) -> None:
+        self.shape = tuple(bank.ws.shape[1:])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            self.network = self._network(*self.shape).to(bank.ws.device)
+
+    def _remembered(self, ws: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
+        """read(ws), remembered for the last ws: many strengths are tried on the same one."""
+        if self._read is None or self._read[0].shape != ws.shape or not torch.equal(self._read[0], ws):
+            self._read = (ws.clone(), read(ws))
+        return self._read[1]
+
+    def _connected(self) -> Models:
+        if self.models is None:
+            raise ValueError(
+                f"{type(self).__name__} reads images of the latents: give it models, or connect(models)"
+            )
+        return self.models
+
+    def _check(self, ws: Tensor) -> None:
+        if not self.fitted:
+            raise ValueError(f"this {type(self).__name__} is not fitted yet: call fit(bank) or load(path)")
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != self.shape:
+            raise ValueError(f"ws must be [N, {self.shape[0]}, {self.shape[1]}], not {tuple(ws.shape)}")
+
+    def _loop(
+        self,
+        part: str,  # what is trained, beside the progress bar
+        module: nn.Module,
+        step: Callable[[int], Mapping[str, Tensor]],
+        *,
+        bank: Bank,
+        steps: int,
+        lr: float,
+    ) -> list[dict[str, float]]:
+        """Train `module` with Adam; `step` gives weighted terms and is a function of its number alone."""
+        fingerprint = {
+            "editor": type(self).__name__,
+            "part": part,
+            "config": asdict(self.config),
+            "inputs": self._inputs(),
+            "bank": digest(bank.ws, bank.scores),
+        }
+        folder = tempfile.TemporaryDirectory() if self.run_dir is None else nullcontext(self.run_dir)
+        with folder as root:
+            return train(
+                step=step,
+                optimizer=torch.optim.Adam(module.parameters(), lr=lr),
+                state={part: module},
+                steps=steps,
+                run_dir=run_folder(root, fingerprint),
+                fingerprint=fingerprint,
+                schedule=cosine_schedule(steps) if self.config.schedule == "cosine" else None,
+                log_every=max(1, steps // 50),
+                save_every=max(1, steps // 10),
+                progress=self.progress,
+                name=f"{type(self).__name__} {part}",
+            )
+
+    def _images(self, ws: Tensor) -> Tensor:
+        with autocast(self.config.precision, self._connected().device)():
+            return self._connected().images(ws)
+
+    def _landmark_term(self, images: Tensor, edited: Tensor) -> Tensor:
+        """landmark_weight * L_h, one value per image; the originals' landmarks are constant."""
+        models, config = self._connected(), self.config
+        with autocast(config.precision, models.device)():
+            with torch.no_grad():
+                target = models.points(images)
+            pred = models.points(edited)
+        loss = landmark_loss(pred, target, norm=config.landmark_norm, unit=config.landmark_unit)
+        return config.landmark_weight * loss
+
+
+def as_strengths(strength: float | Tensor, ws: Tensor) -> Tensor:
+    """A number or [N] as [N], of the type and device of ws [N, L, w_dim]."""
+    strength = torch.as_tensor(strength, dtype=ws.dtype, device=ws.device)
+    if strength.ndim > 1 or (strength.ndim == 1 and len(strength) != len(ws)):
+        raise ValueError(f"strength must be a number or [{len(ws)}], not {tuple(strength.shape)}")
+    return strength.expand(len(ws))
+
+
+def distinct_rows(ws: Tensor) -> Tensor:
+    """ws [N, L, w_dim], or its first row [N, 1, w_dim] where all rows are alike (latents of W)."""
+    first = ws[:, :1]
+    return first if torch.equal(ws, first.expand_as(ws)) else ws
+
+
+def retarget(condition: Tensor, generator: torch.Generator) -> Tensor:
+    """Conditions [N, A] with one random attribute of each replaced by U(0, 1), without gradients."""
+    chosen = torch.randint(condition.shape[1], (len(condition), 1), generator=generator)
+    value = torch.rand(len(condition), 1, generator=generator)
+    return condition.detach().scatter(1, chosen.to(condition.device), value.to(condition))
+
+
+def digest(*tensors: Tensor) -> str:
+    """sha256 of the tensors' bytes."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def columns_of(names: Sequence[str]) -> list[int]:
+    """Positions of attributes among the 40."""
+    return [attribute_index(name) for name in names]

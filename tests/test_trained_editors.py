@@ -1,0 +1,359 @@
+"""StyleFlow, SDFlow and AdaTrans in the toy world: they learn it, keep promises, come back from disk."""
+
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from torch import nn
+from toy_editors import CONFIGS, NAMES, fit, fitted, toy_bank
+from toy_world import ROWS, W_DIM, ToyFeatures, toy_models
+
+from hfld.config import read_section
+from hfld.editors import (
+    EDITORS,
+    TRAINED,
+    AdaTrans,
+    Bank,
+    SDFlow,
+    StyleFlow,
+    editor_file,
+    make_editor,
+    reach,
+)
+from hfld.editors.adatrans import OFFICIAL_ADATRANS, AdaTransConfig
+from hfld.editors.flow import OFFICIAL_SDFLOW, OFFICIAL_STYLEFLOW
+from hfld.editors.trained import distinct_rows, retarget
+from hfld.losses import landmark_loss
+
+KINDS = [StyleFlow, SDFlow, AdaTrans]
+every = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture
+def models():
+    return toy_models()
+
+
+@pytest.fixture
+def ws(models):
+    return models.ws(models.latents(32, seed=5, split="test"))
+
+
+def wplus(ws):
+    """Latents whose rows differ."""
+    return ws + 0.1 * torch.randn(ws.shape, generator=torch.Generator().manual_seed(0))
+
+
+@every
+@pytest.mark.parametrize("attribute", NAMES)
+def test_target_follows_the_strength(kind, attribute, models, ws):
+    """Nearly every image rises with every strength, and the edit reaches far to both sides."""
+    k = NAMES.index(attribute)
+    strengths = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
+    scores = torch.stack(
+        [models.score(fitted(kind).edit(ws, attribute, strength))[:, k] for strength in strengths]
+    )
+    assert (scores.diff(dim=0) > 0).float().mean() > 0.9
+    means = scores.mean(dim=1)
+    assert means[-1] - means[3] > 0.12
+    assert means[3] - means[0] > 0.12
+    others = [j for j in range(10) if j != k]
+    change = (models.score(fitted(kind).edit(ws, attribute, 0.5)) - models.score(ws))[:, others].abs().mean()
+    assert change < 0.4 * (means[5] - means[3])
+
+
+@every
+def test_strengths_of_one_batch_are_independent(kind, ws):
+    editor = fitted(kind)
+    strength = torch.linspace(-1, 1, 32)
+    strength[7] = 0
+    edited = editor.edit(wplus(ws), NAMES[0], strength)
+    assert torch.equal(edited[7], wplus(ws)[7])
+    for i in (0, 31):
+        alone = editor.edit(wplus(ws)[i : i + 1], NAMES[0], float(strength[i]))
+        torch.testing.assert_close(edited[i : i + 1], alone, atol=1e-4, rtol=1e-4)
+
+
+@every
+def test_fit_is_deterministic_and_seeded(kind):
+    short = {"steps": 4} | ({"density_steps": 4} if kind is AdaTrans else {})
+    first, again, other = fit(kind, **short), fit(kind, **short), fit(kind, **short, seed=2)
+    states = [editor.network.state_dict() for editor in (first, again, other)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert any(not torch.equal(states[0][key], states[2][key]) for key in states[0])
+    assert first.history == again.history
+    assert torch.initial_seed() != first.config.seed  # the global generator is not the editors'
+
+
+@every
+def test_loss_falls_and_is_kept(kind):
+    history = [row for row in fitted(kind).history if row.get("part") != "density"]
+    assert history[-1]["step"] == CONFIGS[kind].steps
+    third = len(history) // 3
+    early, late = (sum(row["total"] for row in rows) for rows in (history[:third], history[-third:]))
+    assert late < 0.95 * early
+
+
+@every
+def test_saved_editor_edits_alike(kind, models, ws, tmp_path):
+    editor = fitted(kind)
+    path = tmp_path / "editor.safetensors"
+    editor.save(path)
+    loaded = kind.load(path, models=models)
+    assert loaded.config == editor.config
+    assert loaded.history == editor.history
+    assert torch.equal(loaded.edit(ws, NAMES[1], 0.7), editor.edit(ws, NAMES[1], 0.7))
+    assert loaded.fit(toy_bank()) is loaded  # it came trained
+    wrong = AdaTrans if kind is StyleFlow else StyleFlow
+    with pytest.raises(ValueError, match=f"{kind.__name__}.*expected.*{wrong.__name__}"):
+        wrong.load(path)
+
+
+@every
+def test_interrupted_fit_continues_to_the_same_end(kind, tmp_path, monkeypatch):
+    short = {"steps": 4} | ({"density_steps": 4} if kind is AdaTrans else {})
+    straight = fit(kind, **short)
+    editor = kind(replace(CONFIGS[kind], **short), models=toy_models(), run_dir=tmp_path, progress=False)
+    module = sys.modules[kind.__module__]
+    real = module.batch_indices
+
+    def fails_once(i, **rest):
+        if i == 2:
+            monkeypatch.setattr(module, "batch_indices", real)
+            raise KeyboardInterrupt
+        return real(i, **rest)
+
+    monkeypatch.setattr(module, "batch_indices", fails_once)
+    with pytest.raises(KeyboardInterrupt):
+        editor.fit(toy_bank())
+    with pytest.raises(ValueError, match="not fitted"):
+        editor.save(tmp_path / "half.safetensors")
+    state = editor.fit(toy_bank()).network.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in straight.network.state_dict().items())
+    assert editor.history == straight.history
+    folders = len(list(tmp_path.iterdir()))
+    bank = toy_bank()  # another bank is another run
+    kind(editor.config, models=toy_models(), run_dir=tmp_path, progress=False).fit(
+        Bank(-bank.ws, bank.scores)
+    )
+    assert len(list(tmp_path.iterdir())) == 2 * folders
+
+
+@every
+def test_landmark_term_holds_the_landmarks(kind, models, ws):
+    """The attribute of coordinate 0 moves landmarks; coordinate 11, which nothing else reads, can undo it."""
+    weight = {"landmark_weight": 100.0}
+
+    def drift(editor):
+        edited = editor.edit(ws, NAMES[0], 0.5)
+        change = (models.score(edited) - models.score(ws))[:, 0].mean()
+        points = [models.points(models.images(x)) for x in (ws, edited)]
+        return float(landmark_loss(*points).mean() / change), float(change)
+
+    (free, _), (held, change) = drift(fitted(kind)), drift(fit(kind, **weight))
+    assert held < 0.3 * free
+    assert change > 0.02
+    assert "landmark" in fit(kind, **weight, steps=1).history[-1]
+    assert "landmark" not in fitted(kind).history[-1]
+    config = replace(CONFIGS[kind], **weight)
+    assert config.for_method("styleflow_hfld") == config
+    assert config.for_method("styleflow").landmark_weight == 0
+    with pytest.raises(ValueError, match=r"landmark_weight is 100\.0 but there is no landmarks network"):
+        kind(config, models=toy_models(landmarks=False)).fit(toy_bank())
+
+
+@every
+def test_wrong_use_is_named(kind, models, ws, tmp_path):
+    new = kind(CONFIGS[kind])
+    with pytest.raises(ValueError, match="not fitted"):
+        new.edit(ws, NAMES[0], 1.0)
+    with pytest.raises(ValueError, match="not fitted"):
+        new.save(tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="connect"):
+        new.fit(toy_bank())
+    editor = fitted(kind)
+    with pytest.raises(ValueError, match=f"ws must be .N, {ROWS}, {W_DIM}."):
+        editor.edit(ws[:, :2], NAMES[0], 1.0)
+    with pytest.raises(ValueError, match="strength must be"):
+        editor.edit(ws, NAMES[0], torch.zeros(3))
+    with pytest.raises(ValueError, match="Attractive"):
+        editor.edit(ws, "Atractive", 1.0)
+    editor.save(tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="connect"):
+        kind.load(tmp_path / "x.safetensors").edit(ws, NAMES[0], 1.0)
+
+
+@pytest.mark.parametrize("name", list(TRAINED))
+def test_registry_loads_and_connects(name, models, ws, tmp_path):
+    editor = fitted(TRAINED[name])
+    editor.save(editor_file(tmp_path, name))
+    made = make_editor(name, weights=tmp_path, models=models)
+    assert torch.equal(made.edit(ws, NAMES[0], 0.3), editor.edit(ws, NAMES[0], 0.3))
+    with pytest.raises(FileNotFoundError, match="dvc repro"):
+        make_editor(name, weights=tmp_path / "elsewhere")
+    assert name in EDITORS
+
+
+@pytest.mark.parametrize("config", [OFFICIAL_STYLEFLOW, OFFICIAL_SDFLOW, OFFICIAL_ADATRANS])
+def test_configs_are_sections(config):
+    assert read_section(type(config), asdict(config), where="test") == config
+
+
+# The flows
+
+
+def test_styleflow_asks_for_the_target_itself(models, ws):
+    """At native strength the condition is the target, whatever the score was."""
+    editor = fitted(StyleFlow)
+    seen = {}
+
+    def inverse(z, condition):
+        seen["condition"] = condition
+        return type(editor.network).inverse(editor.network, z, condition)
+
+    strength = reach(editor, ws, NAMES[2], 0.9, models.score).strength
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(editor.network, "inverse", inverse, raising=False)
+        editor.edit(ws, NAMES[2], strength)
+    expected = models.score(ws)[:, :3].clone()
+    expected[:, 2] = 0.9
+    torch.testing.assert_close(seen["condition"], expected)
+
+
+def test_scores_are_those_of_the_latents_at_hand(models, ws):
+    editor = fitted(StyleFlow)
+    ws = ws.clone()
+    torch.testing.assert_close(editor.scores(ws), models.score(ws)[:, :3])
+    ws += 0.5
+    torch.testing.assert_close(editor.scores(ws), models.score(ws)[:, :3])
+    with torch.inference_mode():
+        inside = editor.edit(ws, NAMES[0], 0.5)
+    assert torch.equal(editor.edit(ws, NAMES[0], 0.5), inside)
+
+
+def like(editor, **changes):
+    """The same networks under another config."""
+    other = type(editor)(replace(editor.config, **changes), models=editor.models)
+    other.network, other.shape, other.fitted = editor.network, editor.shape, True
+    return other
+
+
+def test_official_degrees_and_rows_of_styleflow(ws):
+    names = ("Bald", "Eyeglasses", "Bangs")
+    plain = like(fitted(StyleFlow), attributes=names)
+    strong = like(plain, degrees="official")
+    torch.testing.assert_close(strong.edit(ws, "Bald", 0.2), plain.edit(ws, "Bald", 0.4))
+    torch.testing.assert_close(strong.edit(ws, "Bangs", 0.2), plain.edit(ws, "Bangs", 0.2))
+    rows = like(plain, rows="official")
+    moved = (rows.edit(ws, "Eyeglasses", 0.4) - ws).abs().amax(dim=(0, 2))
+    assert (moved > 0).tolist() == [False, False, True, True]
+    assert torch.equal(rows.edit(ws, "Bangs", 0.4), plain.edit(ws, "Bangs", 0.4))
+
+
+def test_edits_in_turn_carry_the_condition(models, ws):
+    """f undoes f^-1, so two edits in turn are one edit of two conditions."""
+    editor = fitted(StyleFlow)
+    one = editor.edit_in_turn(ws, [(NAMES[0], 0.3)])
+    torch.testing.assert_close(one, editor.edit(ws, NAMES[0], 0.3))
+    two = editor.edit_in_turn(ws, [(NAMES[0], 0.3), (NAMES[1], -0.2)])
+    condition = models.score(ws)[:, :3]
+    both = condition + torch.tensor([0.3, -0.2, 0.0])
+    with torch.no_grad():
+        expected = editor.network.inverse(editor.network(ws, condition), both)
+    torch.testing.assert_close(two, expected, atol=5e-3, rtol=0)
+    assert (two - editor.edit(one, NAMES[1], -0.2)).abs().max() > 5e-3  # which reads the score anew
+
+
+def test_sdflow_reads_its_own_encoder(models, ws):
+    editor = fitted(SDFlow)
+    condition = editor.condition(ws)
+    with torch.no_grad():
+        torch.testing.assert_close(condition, editor.network["encoder"](models.images(ws)))
+    scores = models.score(ws)[:, :3]
+    assert (condition - scores).abs().mean() < 0.65 * (scores - scores.mean(dim=0)).abs().mean()
+
+
+def test_rows_alike_are_computed_once(ws):
+    assert distinct_rows(ws).shape == (32, 1, W_DIM)
+    assert torch.equal(distinct_rows(wplus(ws)), wplus(ws))
+    editor = fitted(StyleFlow)
+    almost = ws.clone()
+    almost[0, 0, 0] += 1e-6  # no longer alike: all rows through the flow
+    torch.testing.assert_close(
+        editor.edit(almost, NAMES[0], 0.5), editor.edit(ws, NAMES[0], 0.5), atol=1e-4, rtol=0
+    )
+
+
+def test_retarget_changes_one_attribute_of_each():
+    condition = torch.full((200, 3), 2.0)
+    changed = retarget(condition, torch.Generator().manual_seed(0))
+    different = changed != condition
+    assert (different.sum(dim=1) == 1).all()
+    assert different.any(dim=0).all()
+    assert ((changed[different] >= 0) & (changed[different] <= 1)).all()
+    assert torch.equal(condition, torch.full((200, 3), 2.0))
+
+
+# AdaTrans
+
+
+def test_strength_is_the_share_of_the_steps(models, ws):
+    editor = fitted(AdaTrans)  # 4 steps
+    condition = editor.signed(models.score(ws)[:, :3])
+    condition[:, 1] = 1
+    path = editor.path(ws, condition, 6)
+    assert torch.equal(path[0], ws)
+    for strength, expected in (
+        (1.0, path[4]),
+        (0.25, path[1]),
+        (0.375, (path[1] + path[2]) / 2),
+        (1.5, path[6]),
+    ):
+        torch.testing.assert_close(editor.edit(ws, NAMES[1], strength), expected)
+    condition[:, 1] = -1
+    torch.testing.assert_close(editor.edit(ws, NAMES[1], -0.5), editor.path(ws, condition, 2)[-1])
+    lengths = path.diff(dim=0).norm(dim=-1)
+    assert (lengths < editor.scale).all()
+
+
+def test_conditions_and_targets_of_adatrans():
+    scores = torch.tensor([[0.0, 0.25, 1.0]])
+    signed, official = (AdaTrans(AdaTransConfig(condition=c)).signed(scores) for c in ("signed", "official"))
+    assert signed.tolist() == [[-1.0, -0.5, 1.0]]
+    assert official.tolist() == [[-1.0, 0.25, 1.0]]
+    scores = torch.rand(300, 5, generator=torch.Generator().manual_seed(0))
+    for kind in ("flip", "random"):
+        editor = AdaTrans(AdaTransConfig(attributes=NAMES, targets=kind))
+        target, condition = editor._targets(scores, torch.Generator().manual_seed(1))
+        changed = target != scores
+        assert (changed.sum(dim=1) == 1).all()
+        assert not changed[:, 3:].any()  # what is only kept
+        values = target[changed]
+        assert torch.equal(condition[changed[:, :3]], 2 * values - 1)
+        assert torch.equal(condition[~changed[:, :3]], 2 * scores[:, :3][~changed[:, :3]] - 1)
+        flipped = values != (scores[changed] > 0.5).float()
+        assert flipped.all() if kind == "flip" else 0.3 < flipped.float().mean() < 0.7
+
+
+def test_density_finds_far_latents_unlikely(ws):
+    editor = fitted(AdaTrans)
+    likely, far = editor.log_density(ws), editor.log_density(3 * ws)
+    assert likely.shape == (32, ROWS)
+    assert (far < likely).float().mean() > 0.9
+
+
+def test_identity_and_perceptual_terms_are_there_with_their_networks(models):
+    short = replace(CONFIGS[AdaTrans], steps=1, density_steps=1, weight_identity=1.0)
+
+    class Pixels(nn.Module):
+        def forward(self, images):
+            return images.flatten(1)
+
+    with_both = AdaTrans(short, models=models, identity=Pixels(), progress=False).fit(toy_bank()).history[-1]
+    assert 0 < with_both["identity"] < 2
+    assert with_both["perceptual"] > 0
+    assert isinstance(models.perceptual, ToyFeatures)
+    models.perceptual = None
+    bare = AdaTrans(short, models=models, progress=False).fit(toy_bank()).history[-1]
+    assert bare.keys() & {"identity", "perceptual"} == set()

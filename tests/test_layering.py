@@ -30,6 +30,7 @@ LAYERS = (
         "sweeps",
     },
     {"figures", "plots", "gallery", "report", "sweeps"},
+    {"studio"},
     {"export", "widgets"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -31,7 +31,7 @@ LAYERS = (
     },
     {"figures", "plots", "gallery", "report", "sweeps"},
     {"studio"},
-    {"export", "widgets"},
+    {"export", "sliders", "widgets"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -243,7 +243,8 @@ def test_gauges_and_trajectories_of_both_editors(session):
     assert Session(session.engine).trajectories(Session(session.engine).state) == {}
 
 
-def test_every_export_can_be_loaded_or_opened_again(session, tmp_path):
+def test_every_export_can_be_loaded_or_opened_again(session, tmp_path, monkeypatch):
+    monkeypatch.setattr("hfld.studio.session.EXPORT_SIDE", 32)
     state, image = session.state, session.engine.result(session.state).image
     paths = write(tmp_path, session.files("face"))
     assert [path.name for path in paths] == [

@@ -1,11 +1,12 @@
 """One person's session: what controls may do, the newest pictures and gauges, files in and out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hfld.attributes import attribute_index
@@ -17,6 +18,7 @@ from hfld.studio.pictures import sheet
 from hfld.studio.state import LARGEST_SEED, History, Source, State
 
 STEPS = 7  # pictures of a trajectory
+SAVED_SHOWN = 16  # faces in the gallery
 EXPORT_SIDE = 256  # px of films and sheets of smaller faces
 
 Invert = Callable[[np.ndarray], Tensor]
@@ -139,13 +141,18 @@ class Session:
             for name in names
         }
 
+    def points(self, image: np.ndarray) -> np.ndarray:
+        """The judges' landmarks [106, 2] (x, y) / side of a picture."""
+        return read(self.engine, image[None]).landmarks[0]
+
     def gauges(self, state: State, faces: Mapping[str, Face], *, floor: bool = False) -> dict[str, Gauges]:
         """Gauges of each edited face; with `floor` (half a second when it is new) they have lights."""
         if self.engine.judges is None:
             return {}
         size = len(faces["original"].image)
         before = self._before(state.source)
-        limits = self._floor(tuple((name, t > 0.5) for name, t in state.targets.items())) if floor else None
+        ends = tuple((name, target > 0.5) for name, target in state.targets.items())
+        limits = self._floor(ends) if floor and ends else None
         return {
             name: read_gauges(
                 state.targets, before, read(self.engine, face.image[None]), size=size, floor=limits
@@ -193,6 +200,22 @@ class Session:
         self._go(recipes.state_of(self.engine, values))
         return recipes.same_pixels(self.engine, self.state, values) or "recipe loaded, pixel for pixel"
 
+    def gallery(
+        self, seeds: Sequence[int], folder: Path
+    ) -> list[tuple[str, np.ndarray, Callable[[], object]]]:
+        """(label, picture, what opens it) of some seeds and of the newest saved faces in `folder`."""
+        ws = [self.engine.original(Source.of_seed(seed)).ws for seed in seeds]
+        entries = [
+            (f"seed {seed}", image, lambda seed=seed: self.set_seed(seed))
+            for seed, image in zip(seeds, self.engine.picture(torch.cat(ws)), strict=True)
+        ]
+        saved = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in saved[:SAVED_SHOWN]:
+            content = path.read_bytes()
+            image = np.asarray(exports.open_picture(content).convert("RGB"))
+            entries.append((path.stem, image, lambda path=path: self.load(path.name, path.read_bytes())))
+        return entries
+
     def files(self, kind: str) -> Iterator[tuple[str, bytes]]:
         """Names and contents of an export: "face" (picture, latent, recipe), "gif", "mp4" or "sheet"."""
         state, stem = self.state, self.stem
@@ -218,7 +241,7 @@ class Session:
 
     def _film(self, state: State) -> list[np.ndarray]:
         """Frames of the trajectory, the editors beside each other."""
-        if not (rows := self.trajectories(state, steps=3 * STEPS)):
+        if not (rows := self.trajectories(state, steps=2 * STEPS - 1)):
             raise ValueError("move a slider first: the film shows the attribute that was moved last")
         side = max(EXPORT_SIDE, self.size)
         return [sheet([frames], side=side) for frames in zip(*rows.values(), strict=True)]

@@ -311,9 +311,9 @@ class LatentEditor(W.VBox):
     def _thumbnail(self, label: str, image: np.ndarray, choose: Callable[[], Any]) -> W.Widget:
         """A small picture with a button that goes to what it shows."""
         picture = W.HTML(markup.thumbnail(image, label))
-        button = W.Button(description=label, tooltip=f"open {label}", layout=Layout(width="100%"))
+        button = W.Button(description=label, tooltip=f"open {label}", layout=Layout(width="auto"))
         self._click(button, choose)
-        return W.VBox([picture, button], layout=Layout(width="104px"))
+        return W.VBox([picture, button], layout=Layout(width="104px", overflow="hidden"))
 
     def _fill_gallery(self) -> None:
         """Some seeds, and the faces that were saved here, newest first."""

@@ -84,6 +84,7 @@ def server(arguments: list[str], root: Path, address: str, ready: str) -> Iterat
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
 
 
 def wait_for(process: subprocess.Popen, address: str, log: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 from toy_bench import ToyTruth
 from toy_studio import NAMES, toy_editor, toy_engine
 from toy_world import toy_models
@@ -14,6 +15,10 @@ from hfld.attributes import GROUPS
 from hfld.checkpoints import FETCH
 from hfld.config import load_profile
 from hfld.editors import LinearEditor
+from hfld.models import Models
+from hfld.networks.resnet import ResNet
+from hfld.networks.stylegan2 import Generator
+from hfld.studio.engine import Engine
 from hfld.widgets import LatentEditor
 
 SLACK = 20.0  # seconds that a busy machine may take
@@ -236,14 +241,25 @@ def test_missing_weights_name_the_command(tmp_path):
         LatentEditor(profile)
 
 
-def test_a_picture_follows_the_hand(editor):
-    """From the front end's event to the new picture. With toy networks, this is overhead."""
-    drawn, waits = threading.Event(), []
-    editor.edited.observe(lambda change: drawn.set(), names="value")
-    for i in range(15):
+def test_a_picture_follows_the_hand():
+    """From the front end's event to both new pictures: the goal is 150 ms on quiet cores.
+
+    Networks of the published sizes, untrained. Counted is processor time, which busy neighbours do not stretch.
+    """
+    channels = {4: 192, 8: 192, 16: 128, 32: 96, 64: 48}
+    generator = Generator(size=64, z_dim=80, w_dim=256, mapping_layers=4, channels=channels)
+    regressor = ResNet(depth=50, width=16, stem="half", outputs=40, pool=4, sigmoid=True)
+    T = torch.randn(1, 10, 256, generator=torch.Generator().manual_seed(1))
+    editors = {name: LinearEditor(T, NAMES[:1]) for name in ("hfld", "baseline")}
+    editor = LatentEditor(Engine(models=Models(generator=generator, regressor=regressor), editors=editors))
+    settled(editor)
+    drawn, spent = threading.Event(), []
+    editor.compared.observe(lambda change: drawn.set(), names="value")
+    for i in range(7):
         drawn.clear()
-        start = time.perf_counter()
-        send(slider(editor), 0.2 + i / 20)
+        start = time.process_time()
+        send(slider(editor, NAMES[0]), 0.2 + i / 10)
         assert drawn.wait(SLACK)
-        waits.append(time.perf_counter() - start)
-    assert statistics.median(waits) < 0.5
+        spent.append(time.process_time() - start)
+    editor.close()
+    assert statistics.median(spent) < 0.3

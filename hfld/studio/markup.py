@@ -57,14 +57,15 @@ button.hfld-picture:focus-visible { outline: 3px solid var(--accent); outline-of
 .hfld-strip { display: grid; gap: 3px; align-items: center; }
 .hfld-strip img { width: 100%; border-radius: 4px; display: block; }
 .hfld-strip span { font-size: 11px; color: var(--soft); text-align: center; }
-.hfld-cards { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; }
-.hfld-card { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 6px 8px; }
-.hfld-card table { border-spacing: 6px 1px; border-collapse: separate; font-size: 12px;
+.hfld-cards { columns: 2 270px; column-gap: 10px; margin-top: 8px; }
+.hfld-card { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 6px 8px;
+  margin-bottom: 10px; break-inside: avoid; }
+.hfld-card table { width: 100%; border-spacing: 6px 1px; border-collapse: separate; font-size: 12px;
   font-variant-numeric: tabular-nums; }
 .hfld-card caption { text-align: left; font-size: 13px; font-weight: 600; padding: 0 0 2px 6px;
   color: var(--ink); }
 .hfld-card th { font-weight: 600; text-align: right; padding: 0; }
-.hfld-card td { padding: 0; white-space: nowrap; text-align: right; }
+.hfld-card td { padding: 0; text-align: right; }
 .hfld-card td:first-child, .hfld-card th:first-child { text-align: left; }
 .hfld-green { color: #009E73; } .hfld-amber { color: #d98c00; } .hfld-red { color: #d43d1a; }
 .hfld-track { position: relative; min-width: 52px; z-index: 0; padding: 0 3px; }
@@ -72,6 +73,7 @@ button.hfld-picture:focus-visible { outline: 3px solid var(--accent); outline-of
   background: var(--accent); opacity: .3; }
 .hfld-message { padding: 4px 10px; border-radius: 6px; border: 1px solid var(--line); }
 .hfld-error { border-color: #d43d1a; border-left-width: 5px; }
+.hfld-thumb { padding: 0 2px; }
 .hfld-thumb img { width: 100%; border-radius: 6px; display: block; }
 .hfld a { color: var(--accent); }
 </style>"""
@@ -123,9 +125,7 @@ def trajectory(rows: Mapping[str, Sequence[np.ndarray]], attribute: str) -> str:
     cells = [f"<span>{words(attribute)}</span>"]
     cells += [f"<span>{i / (steps - 1):.2f}</span>" for i in range(steps)]
     for name, images in rows.items():
-        cells.append(
-            f'<span style="color:{COLOURS.get(name, "inherit")};font-weight:600">{words(name)}</span>'
-        )
+        cells.append(_name(name))
         for i, image in enumerate(images):
             alt = f"{words(name)}: {words(attribute)} at target {i / (steps - 1):.2f}"
             cells.append(f'<img src="{data_uri(image)}" alt="{alt}" decoding="sync">')
@@ -136,6 +136,12 @@ def trajectory(rows: Mapping[str, Sequence[np.ndarray]], attribute: str) -> str:
 def columns(*names: str) -> str:
     """Headings above the right ends of the slider rows, where two buttons follow."""
     return f'<div class="hfld-columns">{"".join(f"<span>{name}</span>" for name in names)}<span></span></div>'
+
+
+def _name(editor: str) -> str:
+    """The editor's name in its colour, mixed with the text's so that it is readable on any paper."""
+    colour = f"color-mix(in srgb, {COLOURS.get(editor, 'var(--ink)')} 65%, var(--ink))"
+    return f'<span style="color:{colour};font-weight:600">{words(editor)}</span>'
 
 
 def hint(text: str) -> str:
@@ -171,7 +177,7 @@ def gauges(found: Mapping[str, Gauges], *, size: int) -> str:
     if not found:
         return '<span class="soft">This session has no judges, so there are no gauges.</span>'
     every, first = list(found.values()), next(iter(found.values()))
-    heads = [f'<span style="color:{COLOURS.get(name, "inherit")}">{words(name)}</span>' for name in found]
+    heads = [_name(name) for name in found]
     cards = []
     if first.targets:
         rows = [

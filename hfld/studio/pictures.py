@@ -41,7 +41,7 @@ def landmark_overlay(
     scale = SAMPLES * side
     canvas = Image.fromarray(enlarge(image, side)).resize((scale, scale), Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(canvas)
-    thick = max(1, round(scale / 450))
+    thick = max(1, round(scale / 350))
     if new is not None:
         for start, end in zip(old * scale, new * scale, strict=True):
             draw.line([*start, *end], fill=NEW, width=thick)

@@ -79,6 +79,9 @@ class Still:
 
     def edit(self, ws, attribute, strength):
         edited = self.editor.edit(ws, attribute, strength)
+        with torch.enable_grad():  # as locks do that use the landmarks' Jacobian
+            x = edited.clone().requires_grad_()
+            torch.autograd.grad(x.square().sum(), x)
         edited[..., 11] = ws[..., 11]
         return edited
 

@@ -244,7 +244,7 @@ def test_missing_weights_name_the_command(tmp_path):
 def test_a_picture_follows_the_hand():
     """From the front end's event to both new pictures: the goal is 150 ms on quiet cores.
 
-    Networks of the published sizes, untrained. Counted is processor time, which busy neighbours do not stretch.
+    Networks of the published sizes, untrained. Counted is processor time: neighbours do not stretch it.
     """
     channels = {4: 192, 8: 192, 16: 128, 32: 96, 64: 48}
     generator = Generator(size=64, z_dim=80, w_dim=256, mapping_layers=4, channels=channels)

@@ -122,7 +122,7 @@ class Engine:
     def _scores(self, x: Tensor) -> np.ndarray:
         return read(self.models.regressor, x.clamp(-1, 1))[0].cpu().numpy()
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: an expression lock takes gradients of its own
     def edited(self, state: State, editor: str | None = None) -> Tensor:
         """ws [1, L, w_dim] of the state's edits by `editor` (the state's own if None).
 

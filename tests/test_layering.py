@@ -31,7 +31,8 @@ LAYERS = (
         "sweeps",
     },
     {"figures", "plots", "gallery", "report", "sweeps"},
-    {"export", "widgets"},
+    {"studio"},
+    {"export", "sliders", "widgets"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

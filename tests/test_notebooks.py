@@ -57,7 +57,7 @@ def executed(smoke_root):
     runs = smoke_root / "runs" / "smoke"
     runs.mkdir(parents=True, exist_ok=True)
     jobs = [("01_landmarks", {}), *(("02_directions", {"method": method}) for method in METHODS)]
-    jobs += [("04_tables", {}), ("05_figures", {})]
+    jobs += [("04_tables", {}), ("05_figures", {}), ("10_edit", {})]
     for name, extra in jobs:
         execute(smoke_root, name, **extra)
     return smoke_root
@@ -104,6 +104,13 @@ def test_tour_runs_without_training(smoke_root):
 def test_notebooks_show_pictures_and_tables(executed):
     for path in (executed / "runs" / "smoke").glob("0*.ipynb"):
         assert {"image/png", "text/html"} <= shown(json.loads(path.read_text(encoding="utf-8"))), path.stem
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_the_editor_opens_after_the_pipeline(executed):
+    editor = json.loads((executed / "runs" / "smoke" / "10_edit.ipynb").read_text(encoding="utf-8"))
+    assert "application/vnd.jupyter.widget-view+json" in shown(editor)
 
 
 @pytest.mark.notebook

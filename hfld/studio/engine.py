@@ -1,0 +1,210 @@
+"""From a state to pixels: sources, edits in target units, held scores, layer ranges."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hfld.attributes import ATTRIBUTES, attribute_index, index_of
+from hfld.checkpoints import sha256
+from hfld.config import Profile
+from hfld.editors import Editor, directions_file, make_editor, reach
+from hfld.evaluation import to_bytes
+from hfld.judges import Judges, read, state_hash
+from hfld.models import Models
+from hfld.studio.state import Source, State
+from hfld.worlds import PortraitWorld
+
+HOLD_PASSES = 2  # corrections of the held attributes' scores
+
+LockExpression = Callable[[Editor], Editor]
+"""An editor -> the same editor, whose edits leave the landmarks where they were."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """One picture and what the training regressor reads in it."""
+
+    ws: Tensor  # [1, L, w_dim]
+    image: np.ndarray  # uint8 [H, W, 3]
+    scores: np.ndarray  # [40] by R: where an edit starts from
+
+
+@dataclass
+class Engine:
+    """The networks and editors of one session. Deterministic: one face at a time, float32, fixed noise."""
+
+    models: Models
+    editors: Mapping[str, Editor]
+    judges: Judges | None = None  # gauges are read by these; None: no gauges
+    world: PortraitWorld | None = None  # gives the floor of the gauges by exact counterfactuals
+    lock_expression: LockExpression | None = None  # None: the expression lock is not offered
+    preview: int | None = None  # side of the pictures while a slider is dragged; None: the full ones
+    profile: str = "networks"
+    weights: Mapping[str, str] = field(default_factory=dict)  # name -> sha256; recipes are bound to these
+
+    def __post_init__(self) -> None:
+        if not self.editors:
+            raise ValueError("editors: none given, expected at least one")
+        if not self.weights:
+            self.weights = _hashes_of(self.models, self.editors)
+        self.original = lru_cache(maxsize=32)(self._original)
+
+    @classmethod
+    def from_profile(
+        cls, profile: Profile, editors: Sequence[str], *, lock_expression: LockExpression | None = None
+    ) -> "Engine":
+        """Load what `profile` names; a missing file's error says which command makes it."""
+        paths = profile.paths
+        made = {name: make_editor(name, weights=paths.weights) for name in editors}
+        models = Models.load(paths.world)
+        weights = _hashes_of_editors(made)
+        weights |= {name: models.hashes[name] for name in ("generator", "regressor")}
+        files = {name: directions_file(paths.weights, name) for name in editors}
+        weights |= {name: sha256(file) for name, file in files.items() if file.is_file()}
+        return cls(
+            models=models,
+            editors=made,
+            judges=Judges.load(paths.world),
+            world=PortraitWorld(size=profile.world.size, workers=1),
+            lock_expression=lock_expression,
+            preview=64 if profile.world.size > 128 else None,
+            profile=profile.name,
+            weights=weights,
+        )
+
+    def known(self, editor: str) -> tuple[str, ...]:
+        """Attributes that the editor can change, in the order of ATTRIBUTES."""
+        index_of(editor, self.editors, "editor")
+        names = getattr(self.editors[editor], "attributes", ATTRIBUTES)
+        return tuple(name for name in ATTRIBUTES if name in names)
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """L and w_dim."""
+        return tuple(self.models.ws(self.models.latents(1, seed=0, split="test")).shape[1:])
+
+    @property
+    def rows(self) -> int:
+        """L, the rows of ws."""
+        return self.shape[0]
+
+    def z(self, source: Source) -> np.ndarray | None:
+        """The latent z [1, z_dim] of a seed; None for a saved or inverted latent."""
+        if source.seed is None:
+            return None
+        return self.models.latents(1, seed=source.seed, split="test").numpy()
+
+    def _original(self, source: Source) -> Face:
+        z = self.z(source)
+        if z is not None:
+            return self.face(self.models.ws(torch.from_numpy(z)))
+        return self.face(source.ws)
+
+    @torch.inference_mode()
+    def picture(self, ws: Tensor, size: int | None = None) -> np.ndarray:
+        """G(ws) as uint8 [N, H, W, 3]; `size` stops the generator early, for previews."""
+        ws = ws.to(self.models.device)
+        if size is not None:
+            return to_bytes(self.models.generator.synthesis(ws, noise="fixed", size=size).float())
+        return to_bytes(self.models.images(ws).float())
+
+    @torch.inference_mode()
+    def face(self, ws: Tensor) -> Face:
+        """G(ws) of one ws [1, L, w_dim], and R's scores of it."""
+        x = self.models.images(ws.to(self.models.device)).float()
+        return Face(ws, to_bytes(x)[0], self._scores(x))
+
+    def _scores(self, x: Tensor) -> np.ndarray:
+        return read(self.models.regressor, x.clamp(-1, 1))[0].cpu().numpy()
+
+    @torch.no_grad()  # not inference_mode: an expression lock takes gradients of its own
+    def edited(self, state: State, editor: str | None = None) -> Tensor:
+        """ws [1, L, w_dim] of the state's edits by `editor` (the state's own if None).
+
+        An attribute that the editor does not know is left out. Strengths are native: the missing score.
+        """
+        name = state.editor if editor is None else editor
+        original, known = self.original(state.source), self.known(name)
+        goals = {a: target for a, target in state.targets.items() if a in known}
+        strengths = {a: self._strength(original, self.editors[name], a, goals[a]) for a in goals}
+        held = {a: goals.get(a, float(original.scores[attribute_index(a)])) for a in known if a in state.held}
+        ws = self._compose(state, name, strengths)
+        for _ in range(HOLD_PASSES if held and strengths else 0):
+            scores = self.face(ws).scores
+            for attribute, score in held.items():
+                missing = score - float(scores[attribute_index(attribute)])
+                strengths[attribute] = strengths.get(attribute, 0.0) + missing
+            ws = self._compose(state, name, strengths)
+        return ws
+
+    def _strength(self, original: Face, editor: Editor, attribute: str, target: float) -> float:
+        scores = torch.from_numpy(original.scores)[None]
+        return float(reach(editor, original.ws, attribute, target, lambda ws: scores).strength)
+
+    def _compose(self, state: State, name: str, strengths: Mapping[str, float]) -> Tensor:
+        editor = self.editors[name]
+        if state.expression_lock:
+            if self.lock_expression is None:
+                raise ValueError("there is no expression lock here; switch it off")
+            editor = self.lock_expression(editor)
+        original = self.original(state.source).ws
+        ws = original
+        for attribute in ATTRIBUTES:
+            if attribute in strengths:
+                ws = editor.edit(ws, attribute, strengths[attribute])
+        return within_layers(original, ws, state.layers)
+
+    def result(self, state: State, editor: str | None = None) -> Face:
+        """The edited face."""
+        return self.face(self.edited(state, editor))
+
+    def trajectory(self, state: State, attribute: str, steps: int, editor: str | None = None) -> np.ndarray:
+        """`attribute` from target 0 to 1, the other edits as they are: uint8 [steps, H, W, 3]."""
+        targets = np.linspace(0, 1, steps)
+        ws = [self.edited(state.with_target(attribute, float(t)), editor) for t in targets]
+        return self.picture(torch.cat(ws))
+
+    def check(self, state: State) -> State:
+        """The state as this session can show it; ValueError names what does not exist here."""
+        for name in (state.editor, state.second):
+            if name is not None:
+                index_of(name, self.editors, "editor")
+        if state.layers is not None and state.layers[1] >= self.rows:
+            raise ValueError(f"layers {state.layers}: this generator has layers 0 to {self.rows - 1}")
+        if state.expression_lock and self.lock_expression is None:
+            raise ValueError("the expression lock is not available in this session")
+        ws = state.source.ws
+        if ws is not None and ws.shape[1:] != self.shape:
+            raise ValueError(
+                f"the latent is {list(ws.shape)}, this generator expects {[1, *self.shape]}: "
+                "it was made with another generator"
+            )
+        return replace(state, second=None if state.second == state.editor else state.second)
+
+
+def within_layers(ws: Tensor, edited: Tensor, layers: tuple[int, int] | None) -> Tensor:
+    """The edit in rows first to last (inclusive) of ws [N, L, w_dim], the original in the others."""
+    if layers is None:
+        return edited
+    mixed = ws.clone()
+    mixed[:, layers[0] : layers[1] + 1] = edited[:, layers[0] : layers[1] + 1]
+    return mixed
+
+
+def _hashes_of(models: Models, editors: Mapping[str, Editor]) -> dict[str, str]:
+    """Hashes of networks and editors that did not come from files."""
+    networks = {name: state_hash(getattr(models, name)) for name in ("generator", "regressor")}
+    return networks | _hashes_of_editors(editors)
+
+
+def _hashes_of_editors(editors: Mapping[str, Editor]) -> dict[str, str]:
+    matrices = {name: editor.T for name, editor in editors.items() if hasattr(editor, "T")}
+    return {
+        name: hashlib.sha256(T.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()
+        for name, T in matrices.items()
+    }

@@ -1,0 +1,106 @@
+"""Files of an edit, each marked as synthetic: picture, latent, animation, film; and the way back."""
+
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, PngImagePlugin
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+MARK = "synthetic: this face was made by a generative model; it shows no real person"
+RECIPE_KEY = "hfld-recipe"
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+    "</rdf:RDF></x:xmpmeta>"
+)
+"""IPTC's statement that a picture was made by a trained algorithm; picture programs read it."""
+XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # the box that carries XMP in an MP4
+LARGEST_PICTURE = 64 << 20  # bytes
+
+
+def png(image: np.ndarray, recipe: dict[str, Any] | None = None) -> bytes:
+    """A PNG whose metadata say that it is synthetic, and how to make it again."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("Comment", MARK)
+    info.add_itxt("XML:com.adobe.xmp", XMP)
+    if recipe is not None:
+        info.add_itxt(RECIPE_KEY, json.dumps(recipe, ensure_ascii=False))
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png", pnginfo=info)
+    return buffer.getvalue()
+
+
+def recipe_in_png(content: bytes) -> str | None:
+    """The recipe's text in a saved PNG, None if it carries none."""
+    if not content.startswith(b"\x89PNG"):
+        return None
+    picture = open_picture(content)
+    try:
+        picture.load()  # text may stand behind the pixels
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError("this picture is damaged") from error
+    return picture.info.get(RECIPE_KEY)
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """A picture file, opened but not decoded; ValueError in plain words if it is none."""
+    if len(content) > LARGEST_PICTURE:
+        raise ValueError(f"this picture has {len(content) / 1e6:.0f} MB; at most {LARGEST_PICTURE >> 20}")
+    try:
+        return Image.open(io.BytesIO(content))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise ValueError("this file is no picture that can be read") from error
+
+
+def latent(ws: Tensor, recipe: dict[str, Any]) -> bytes:
+    """ws [1, L, w_dim] as a safetensors file, the recipe in its header."""
+    header = {"hfld": json.dumps({"synthetic": MARK, "recipe": recipe})}
+    return save({"ws": ws.detach().cpu().float().contiguous()}, metadata=header)
+
+
+def read_latent(content: bytes) -> Tensor:
+    """ws [1, L, w_dim] of a saved latent; ValueError if the file holds none."""
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise ValueError(f"this latent is damaged: {error}") from error
+    if "ws" not in tensors:
+        raise ValueError(f"this file holds no latent 'ws' but {', '.join(sorted(tensors)) or 'nothing'}")
+    return torch.as_tensor(tensors["ws"])
+
+
+def gif(frames: Sequence[np.ndarray], *, seconds: float = 0.12) -> bytes:
+    """Frames there and back again, for ever."""
+    pictures = [Image.fromarray(frame) for frame in (*frames, *frames[-2:0:-1])]
+    buffer = io.BytesIO()
+    options = {"duration": round(1000 * seconds), "loop": 0, "comment": MARK.encode()}
+    pictures[0].save(buffer, "gif", save_all=True, append_images=pictures[1:], **options)
+    return buffer.getvalue()
+
+
+def mp4(frames: Sequence[np.ndarray], *, seconds: float = 0.12) -> bytes:
+    """Frames there and back again; ValueError where OpenCV has no codec for it."""
+    height, width = frames[0].shape[:2]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 1 / seconds, (width, height))
+        try:
+            if not writer.isOpened():
+                raise ValueError("this OpenCV has no MP4 codec; save a GIF instead")
+            for frame in (*frames, *frames[-2:0:-1]):
+                writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        finally:
+            writer.release()
+        content = path.read_bytes()
+    packet = XMP_UUID + XMP.encode()
+    return content + (len(packet) + 8).to_bytes(4, "big") + b"uuid" + packet

@@ -1,0 +1,244 @@
+"""What the editor shows, as HTML: pictures with alternative texts, gauges, strips. Strings in, strings out.
+
+Colours come from the theme of JupyterLab or VS Code where there is one: readable in light and dark.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hfld.figures import COLOURS, LABELS
+from hfld.studio.gauges import Gauge, Gauges
+
+STYLE = """<style>
+.hfld {
+  --ink: var(--jp-ui-font-color1, var(--vscode-foreground, #222));
+  --soft: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #555));
+  --paper: var(--jp-layout-color1, var(--vscode-editor-background, #fff));
+  --panel: var(--jp-layout-color2, var(--vscode-sideBar-background, #f3f3f3));
+  --line: var(--jp-border-color2, var(--vscode-panel-border, #ddd));
+  --accent: var(--jp-brand-color1, var(--vscode-focusBorder, #0072B2));
+  color: var(--ink); max-width: 1240px;
+}
+.hfld .widget-html-content { color: var(--ink); line-height: 1.35; }
+.hfld h2 { margin: 0; font-size: 18px; font-weight: 600; }
+.hfld h3 { margin: 10px 0 2px; font-size: 12px; font-weight: 600; color: var(--soft); letter-spacing: .02em; }
+.hfld h3::first-letter { text-transform: uppercase; }
+.hfld .soft { color: var(--soft); }
+.hfld-body { gap: 14px; flex-flow: row wrap; }
+.hfld-pictures { gap: 10px; margin: 6px 0; }
+.hfld-panel { background: var(--paper); align-self: flex-start; border: 1px solid var(--line);
+  border-radius: 8px; padding: 8px 10px; }
+.hfld-row { align-items: center; border-left: 3px solid transparent; padding-left: 4px; overflow: hidden; }
+.hfld-row.hfld-edited { border-left-color: var(--accent); }
+.hfld-row.hfld-edited .widget-label { font-weight: 600; }
+.hfld-row .widget-readout { min-width: 34px; margin-left: 8px; }
+.hfld-columns { display: flex; justify-content: flex-end; font-size: 11px; color: var(--soft); }
+.hfld-columns span { width: 44px; text-align: right; }
+.hfld-columns span:last-child { width: 92px; }
+.hfld-score { font-variant-numeric: tabular-nums; text-align: right; }
+.hfld-small.jupyter-button { padding: 0 4px; line-height: 24px; height: 24px; }
+.hfld figure { margin: 0; }
+.hfld figcaption { font-size: 13px; font-weight: 600; margin: 0 0 4px; }
+.hfld figcaption .soft { font-weight: 400; }
+.hfld-picture { position: relative; display: block; width: 100%; padding: 0; border: 0; background: none;
+  border-radius: 8px; overflow: hidden; cursor: default; }
+.hfld-picture img { display: block; width: 100%; border-radius: 8px; aspect-ratio: 1; object-fit: cover; }
+.hfld-picture img + img { position: absolute; inset: 0; opacity: 0; }
+button.hfld-picture { cursor: pointer; }
+button.hfld-picture:active img + img { opacity: 1; }
+button.hfld-picture:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+.hfld-hint { font-size: 11px; color: var(--soft); margin-top: 2px; }
+.hfld-strip { display: grid; gap: 3px; align-items: center; }
+.hfld-strip img { width: 100%; border-radius: 4px; display: block; }
+.hfld-strip span { font-size: 11px; color: var(--soft); text-align: center; }
+.hfld-cards { columns: 2 270px; column-gap: 10px; margin-top: 8px; }
+.hfld-card { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 6px 8px;
+  margin-bottom: 10px; break-inside: avoid; }
+.hfld-card table { width: 100%; border-spacing: 6px 1px; border-collapse: separate; font-size: 12px;
+  font-variant-numeric: tabular-nums; }
+.hfld-card caption { text-align: left; font-size: 13px; font-weight: 600; padding: 0 0 2px 6px;
+  color: var(--ink); }
+.hfld-card th { font-weight: 600; text-align: right; padding: 0; }
+.hfld-card td { padding: 0; text-align: right; }
+.hfld-card td:first-child, .hfld-card th:first-child { text-align: left; }
+.hfld-green { color: #009E73; } .hfld-amber { color: #d98c00; } .hfld-red { color: #d43d1a; }
+.hfld-track { position: relative; min-width: 52px; z-index: 0; padding: 0 3px; }
+.hfld-track i { position: absolute; z-index: -1; left: 0; top: 2px; bottom: 2px; border-radius: 3px;
+  background: var(--accent); opacity: .3; }
+.hfld-message { padding: 4px 10px; border-radius: 6px; border: 1px solid var(--line); }
+.hfld-error { border-color: #d43d1a; border-left-width: 5px; }
+.hfld-thumb { padding: 0 2px; }
+.hfld-thumb img { width: 100%; border-radius: 6px; display: block; }
+.hfld a { color: var(--accent); }
+</style>"""
+
+SIGNS = {"green": ("●", "within the floor"), "amber": ("▲", "above the floor"), "red": ("■", "far above it")}
+"""A shape for each light: colour is never the only difference."""
+TARGET_SIGNS = {"green": ("●", "reached"), "amber": ("▲", "partly reached"), "red": ("■", "not reached")}
+
+
+def data_uri(image: np.ndarray) -> str:
+    """A picture for the screen: JPEG, a tenth of a PNG's size. Files are saved as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "jpeg", quality=92, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def words(name: str) -> str:
+    """5_o_Clock_Shadow -> 5 o Clock Shadow; hfld -> HFLD."""
+    return html.escape(LABELS.get(name, name).replace("_", " "))
+
+
+def figure(
+    image: np.ndarray,
+    caption: str,
+    note: str,
+    alt: str,
+    *,
+    original: np.ndarray | None = None,  # shown while the picture is pressed
+) -> str:
+    """A captioned picture; one with an `original` is a button that shows it while it is held down."""
+    shown = f'<img src="{data_uri(image)}" alt="{html.escape(alt)}" decoding="sync" draggable="false">'
+    body = f'<div class="hfld-picture">{shown}</div><div class="hfld-hint">&nbsp;</div>'
+    if original is not None:
+        under = f'<img src="{data_uri(original)}" alt="" decoding="sync" draggable="false">'
+        label = "press and hold to see the original"
+        body = (
+            f'<button type="button" class="hfld-picture" title="{label}">{shown}{under}</button>'
+            f'<div class="hfld-hint">{label}</div>'
+        )
+    head = f'<figcaption>{caption} <span class="soft">{html.escape(note)}</span></figcaption>'
+    return f"<figure>{head}{body}</figure>"
+
+
+def trajectory(rows: Mapping[str, Sequence[np.ndarray]], attribute: str) -> str:
+    """Pictures of `attribute` at rising targets, one row an editor."""
+    if not rows:
+        return '<span class="soft">Move a slider: its whole range is shown here.</span>'
+    steps = len(next(iter(rows.values())))
+    cells = [f"<span>{words(attribute)}</span>"]
+    cells += [f"<span>{i / (steps - 1):.2f}</span>" for i in range(steps)]
+    for name, images in rows.items():
+        cells.append(_name(name))
+        for i, image in enumerate(images):
+            alt = f"{words(name)}: {words(attribute)} at target {i / (steps - 1):.2f}"
+            cells.append(f'<img src="{data_uri(image)}" alt="{alt}" decoding="sync">')
+    columns = f"grid-template-columns: 70px repeat({steps}, minmax(0, 96px))"
+    return f'<div class="hfld-strip" style="{columns}">{"".join(cells)}</div>'
+
+
+def columns(*names: str) -> str:
+    """Headings above the right ends of the slider rows, where two buttons follow."""
+    return f'<div class="hfld-columns">{"".join(f"<span>{name}</span>" for name in names)}<span></span></div>'
+
+
+def _name(editor: str) -> str:
+    """The editor's name in its colour, mixed with the text's so that it is readable on any paper."""
+    colour = f"color-mix(in srgb, {COLOURS.get(editor, 'var(--ink)')} 65%, var(--ink))"
+    return f'<span style="color:{colour};font-weight:600">{words(editor)}</span>'
+
+
+def hint(text: str) -> str:
+    """A small remark."""
+    return f'<div class="hfld-hint">{html.escape(text)}</div>'
+
+
+def thumbnail(image: np.ndarray, alt: str) -> str:
+    shown = f'<img src="{data_uri(image)}" alt="{html.escape(alt)}" decoding="sync">'
+    return f'<div class="hfld-thumb">{shown}</div>'
+
+
+def message(text: str, *, error: bool = False) -> str:
+    """A line that screen readers speak; empty text shows nothing."""
+    if not text:
+        return ""
+    kind, role = ("hfld-message hfld-error", "alert") if error else ("hfld-message", "status")
+    return f'<div class="{kind}" role="{role}">{html.escape(text)}</div>'
+
+
+def saved(folder: Path, files: Sequence[tuple[str, bytes, str]]) -> str:
+    """Where files are, and links to them within the page: (name, content, MIME type)."""
+    links = [
+        f'<a download="{html.escape(name)}" href="data:{kind};base64,{base64.b64encode(content).decode()}">'
+        f"{html.escape(name)}</a>"
+        for name, content, kind in files
+    ]
+    return f'<div>{" · ".join(links)}</div><div class="hfld-hint">also in {html.escape(str(folder))}</div>'
+
+
+def gauges(found: Mapping[str, Gauges], *, size: int) -> str:
+    """The readings of one or two editors as cards, the editors' columns beside each other."""
+    if not found:
+        return '<span class="soft">This session has no judges, so there are no gauges.</span>'
+    every, first = list(found.values()), next(iter(found.values()))
+    heads = [_name(name) for name in found]
+    cards = []
+    if first.targets:
+        rows = [
+            [words(g.name), f"{first.asked[g.name]:.2f}", f"{g.before:.2f}"]
+            + [f"{one.targets[i].after:.2f} {_light(one.targets[i], TARGET_SIGNS)}" for one in every]
+            for i, g in enumerate(first.targets)
+        ]
+        cards.append(_card("Target reached", ["", "asked", "before", *heads], rows))
+    rows = [
+        [g.name, _floor(first, g.name)]
+        + [f"{one.drift[i].after:.2f} {_light(one.drift[i])}" for one in every]
+        for i, g in enumerate(first.drift)
+    ]
+    cards.append(_card(f"Landmark drift, px of {size}", ["", "floor", *heads], rows))
+    rows = [
+        [g.name, _bar(g.before)] + [_bar(one.emotions[i].after) for one in every]
+        for i, g in enumerate(first.emotions)
+    ]
+    rows.append(["strongest", _strongest(first, "before")] + [_strongest(one, "after") for one in every])
+    cards.append(_card("Emotion, %", ["", "before", *heads], rows))
+    change = [f"{one.emotion_change.after:.1f} {_light(one.emotion_change)}" for one in every]
+    same = [f"{one.identity.after:.2f} {_light(one.identity)}" for one in every]
+    rows = [
+        ["emotion change, points", _floor(first, "emotion"), *change],
+        ["identity, cosine", _floor(first, "identity"), *same],
+    ]
+    cards.append(_card("Expression and identity", ["", "floor", *heads], rows))
+    if first.targets:
+        rows = [
+            [f"{words(g.name)} {g.after - g.before:+.2f} {_light(g)}" for g in effects]
+            for effects in zip(*(one.side_effects for one in every), strict=True)
+        ]
+        cards.append(_card("Largest side effects", heads, rows))
+    legend = " ".join(f"{sign} {meaning}" for sign, meaning in SIGNS.values())
+    note = f"{legend}; the floor: nine of ten exact edits of the same attributes read less."
+    return f'<div class="hfld-cards">{"".join(cards)}</div>{hint(note if first.floor else "")}'
+
+
+def _card(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
+    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    table = f"<table><caption>{title}</caption><tr>{head}</tr>{lines}</table>"
+    return f'<div class="hfld-card">{table}</div>'
+
+
+def _bar(percent: float) -> str:
+    """A percentage with a bar behind it."""
+    width = f"{min(max(percent, 0.0), 100.0):.0f}%"
+    return f'<div class="hfld-track"><i style="width:{width}" aria-hidden="true"></i>{percent:.0f}</div>'
+
+
+def _strongest(found: Gauges, when: str) -> str:
+    return max(found.emotions, key=lambda g: getattr(g, when)).name
+
+
+def _floor(found: Gauges, name: str) -> str:
+    return f'<span class="soft">{found.floor[name]:.2f}</span>' if name in found.floor else ""
+
+
+def _light(g: Gauge, signs: Mapping[str, tuple[str, str]] = SIGNS) -> str:
+    if not g.light:
+        return ""
+    sign, meaning = signs[g.light]
+    return f'<span class="hfld-{g.light}" role="img" aria-label="{meaning}" title="{meaning}">{sign}</span>'

@@ -1,0 +1,70 @@
+"""Pictures of an edit: what changed, where the landmarks went, several faces on one sheet.
+
+Images are uint8 [H, W, 3]; nothing here knows widgets.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image, ImageDraw
+
+OLD, NEW = (230, 159, 0), (86, 180, 233)
+"""Okabe and Ito's orange and sky blue: told apart by everybody, on any skin."""
+SAMPLES = 3  # per pixel and axis, against jagged lines
+FULL_SCALE = 96.0  # grey levels of change that get the heat map's brightest colour
+
+
+def enlarge(image: np.ndarray, side: int) -> np.ndarray:
+    """The picture with `side` px a side, smoothly."""
+    if image.shape[0] == side:
+        return image
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
+
+
+def difference(before: np.ndarray, after: np.ndarray, *, full_scale: float = FULL_SCALE) -> np.ndarray:
+    """Heat map of the mean absolute change over the channels; black is no change, bright `full_scale`."""
+    if before.shape != after.shape:
+        raise ValueError(f"pictures of one size expected, not {before.shape} and {after.shape}")
+    change = np.abs(after.astype(np.float32) - before).mean(axis=2)
+    return colormaps["inferno"](np.clip(change / full_scale, 0, 1), bytes=True)[..., :3]
+
+
+def landmark_overlay(
+    image: np.ndarray,
+    old: np.ndarray,  # [106, 2] (x, y) / side, in the original
+    new: np.ndarray | None = None,  # [106, 2] in the edited picture
+    *,
+    side: int = 320,  # of the result
+) -> np.ndarray:
+    """Landmarks over the enlarged picture: old in orange, new in blue, a line from each to each."""
+    scale = SAMPLES * side
+    canvas = Image.fromarray(enlarge(image, side)).resize((scale, scale), Image.Resampling.BILINEAR)
+    draw = ImageDraw.Draw(canvas)
+    thick = max(1, round(scale / 350))
+    if new is not None:
+        for start, end in zip(old * scale, new * scale, strict=True):
+            draw.line([*start, *end], fill=NEW, width=thick)
+    for points, colour in ((old, OLD), (new, NEW)):
+        for x, y in () if points is None else points * scale:
+            draw.ellipse([x - 2 * thick, y - 2 * thick, x + 2 * thick, y + 2 * thick], fill=colour)
+    return np.asarray(canvas.resize((side, side), Image.Resampling.BOX))
+
+
+def strip(images: Sequence[np.ndarray], *, side: int, gap: int = 2) -> np.ndarray:
+    """Pictures beside each other on white."""
+    width = len(images) * side + (len(images) - 1) * gap
+    row = np.full((side, width, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        row[:, i * (side + gap) : i * (side + gap) + side] = enlarge(image, side)
+    return row
+
+
+def sheet(rows: Sequence[Sequence[np.ndarray]], *, side: int, gap: int = 2) -> np.ndarray:
+    """Strips below each other; short rows are filled up with white."""
+    columns = max(len(row) for row in rows)
+    blank = np.full((side, side, 3), 255, np.uint8)
+    strips = [strip([*row, *[blank] * (columns - len(row))], side=side, gap=gap) for row in rows]
+    between = np.full((gap, strips[0].shape[1], 3), 255, np.uint8)
+    parts = [part for one in strips for part in (one, between)]
+    return np.concatenate(parts[:-1])

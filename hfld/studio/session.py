@@ -1,0 +1,287 @@
+"""One person's session: what controls may do, the newest pictures and gauges, files in and out."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hfld.attributes import attribute_index
+from hfld.figures import LABELS
+from hfld.studio import exports, recipes
+from hfld.studio.engine import Engine, Face
+from hfld.studio.gauges import Floor, Gauges, measure_floor, read, read_gauges
+from hfld.studio.pictures import sheet
+from hfld.studio.state import LARGEST_SEED, History, Source, State
+
+STEPS = 7  # pictures of a trajectory
+SAVED_SHOWN = 16  # faces in the gallery
+EXPORT_SIDE = 256  # px of films and sheets of smaller faces
+
+Invert = Callable[[np.ndarray], Tensor]
+"""A photo, uint8 [H, W, 3] -> ws [1, L, w_dim] of the nearest face; ValueError says why there is none."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state put aside, with its picture."""
+
+    state: State
+    image: np.ndarray  # uint8 [H, W, 3]
+    label: str
+
+
+class Session:
+    """Logic of the editor. What changes the state calls `changed` with the new one."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        seed: int = 1,
+        editor: str | None = None,  # the first of the engine's if None
+        second: str | None = None,
+        invert: Invert | None = None,
+        changed: Callable[[State], None] = lambda state: None,
+        dice: Callable[[], int] | None = None,  # -> a seed
+    ) -> None:
+        names = list(engine.editors)
+        start = State(source=Source.of_seed(seed), editor=editor or names[0], second=second)
+        self.engine, self.changed, self._invert = engine, changed, invert
+        self.history = History(engine.check(start))
+        self.snapshots: list[Snapshot] = []
+        self._dice = dice or _throw
+        self._floor = lru_cache(maxsize=64)(self._measure_floor)
+        self._before = lru_cache(maxsize=32)(lambda source: read(engine, engine.original(source).image[None]))
+
+    @property
+    def state(self) -> State:
+        return self.history.state
+
+    def _go(self, state: State, kind: str = "") -> None:
+        self.history.push(self.engine.check(state), kind)
+        self.changed(self.state)
+
+    def set_target(self, attribute: str, target: float) -> None:
+        """Move a slider; a drag is one step of the history."""
+        if attribute not in self.engine.known(self.state.editor):
+            raise ValueError(f"the editor {self.state.editor!r} does not know {attribute!r}")
+        self._go(self.state.with_target(attribute, float(target)), f"target {attribute}")
+
+    def reset(self, attribute: str | None = None) -> None:
+        """Take back the edit of one attribute, or of all that are not held."""
+        state = self.state
+        self._go(state.without_targets() if attribute is None else state.without_target(attribute))
+
+    def hold(self, attribute: str, held: bool) -> None:
+        self._go(self.state.holding(attribute, held))
+
+    def set_seed(self, seed: int) -> None:
+        """Another face under the same edits."""
+        self._go(replace(self.state, source=Source.of_seed(seed)))
+
+    def throw_dice(self) -> None:
+        self.set_seed(self._dice())
+
+    def set_latent(self, ws: Tensor) -> None:
+        self._go(replace(self.state, source=Source.of_latent(ws)))
+
+    def set_editor(self, name: str) -> None:
+        """Choose the editor; if it stood beside, the two change places."""
+        state = self.state
+        second = state.editor if name == state.second else state.second
+        self._go(replace(state, editor=name, second=second))
+
+    def set_second(self, name: str | None) -> None:
+        self._go(replace(self.state, second=name))
+
+    def set_layers(self, layers: tuple[int, int] | None) -> None:
+        whole = (0, self.engine.rows - 1)
+        self._go(replace(self.state, layers=None if layers == whole else layers), "layers")
+
+    def set_expression_lock(self, on: bool) -> None:
+        self._go(replace(self.state, expression_lock=on))
+
+    def undo(self) -> None:
+        self.history.undo()
+        self.changed(self.state)
+
+    def redo(self) -> None:
+        self.history.redo()
+        self.changed(self.state)
+
+    def take_snapshot(self, image: np.ndarray | None = None) -> Snapshot:
+        """Put the state aside; its picture is drawn if it is not at hand."""
+        state = self.state
+        edits = ", ".join(f"{name.replace('_', ' ')} {target:.2f}" for name, target in state.targets.items())
+        image = self.engine.result(state).image if image is None else image
+        snapshot = Snapshot(state, image, f"{state.source.label}: {edits or 'no edit'}")
+        self.snapshots.append(snapshot)
+        return snapshot
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self._go(snapshot.state)
+
+    def faces(self, state: State) -> dict[str, Face]:
+        """Pictures under "original" and the names of the state's one or two editors."""
+        names = [name for name in (state.editor, state.second) if name is not None]
+        return {"original": self.engine.original(state.source)} | {
+            name: self.engine.result(state, name) for name in names
+        }
+
+    def previews(self, state: State) -> dict[str, np.ndarray]:
+        """Small pictures of the edits while a slider is dragged."""
+        names = [name for name in (state.editor, state.second) if name is not None]
+        free = replace(state, held=frozenset())  # holding a score takes whole pictures
+        return {
+            name: self.engine.picture(self.engine.edited(free, name), self.engine.preview)[0]
+            for name in names
+        }
+
+    def points(self, image: np.ndarray) -> np.ndarray:
+        """The judges' landmarks [106, 2] (x, y) / side of a picture."""
+        return read(self.engine, image[None]).landmarks[0]
+
+    def gauges(self, state: State, faces: Mapping[str, Face], *, floor: bool = False) -> dict[str, Gauges]:
+        """Gauges of each edited face; with `floor` (half a second when it is new) they have lights."""
+        if self.engine.judges is None:
+            return {}
+        size = len(faces["original"].image)
+        before = self._before(state.source)
+        ends = tuple((name, target > 0.5) for name, target in state.targets.items())
+        limits = self._floor(ends) if floor and ends else None
+        return {
+            name: read_gauges(
+                state.targets, before, read(self.engine, face.image[None]), size=size, floor=limits
+            )
+            for name, face in faces.items()
+            if name != "original"
+        }
+
+    def _measure_floor(self, ends: tuple[tuple[str, bool], ...]) -> Floor:
+        return measure_floor(self.engine, {name: float(end) for name, end in ends})
+
+    def trajectories(self, state: State, steps: int = STEPS) -> dict[str, np.ndarray]:
+        """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1."""
+        names = (state.editor, state.second)
+        shown = [n for n in names if n is not None and state.active in self.engine.known(n)]
+        return {name: self.engine.trajectory(state, state.active, steps, name) for name in shown}
+
+    def score(self, attribute: str) -> float:
+        """R's score of the unedited face: where the slider stands before it is moved."""
+        return float(self.engine.original(self.state.source).scores[attribute_index(attribute)])
+
+    def recipe(self) -> str:
+        return recipes.to_text(recipes.recipe(self.engine, self.state))
+
+    def load(self, name: str, content: bytes) -> str:
+        """Take in a file: recipe, saved picture, saved latent, or a photo. Returns what happened."""
+        if name.lower().endswith(".safetensors"):
+            self.set_latent(exports.read_latent(content))
+            return f"{name}: latent loaded"
+        text = content if name.lower().endswith(".json") else exports.recipe_in_png(content)
+        if text is not None:
+            return f"{name}: {self.load_recipe(text)}"
+        photo = exports.open_picture(content)
+        if self._invert is None:
+            raise ValueError(
+                f"{name} is a picture without a recipe. To edit a photo it must be inverted into the "
+                "generator's latents, which this session cannot do; it loads recipes and saved faces"
+            )
+        self.set_latent(self._invert(np.asarray(photo.convert("RGB"))))
+        return f"{name}: the nearest face of this generator"
+
+    def load_recipe(self, text: str | bytes) -> str:
+        """Go to a recipe's state; ValueError if it belongs to other weights."""
+        values = recipes.parse(text)
+        self._go(recipes.state_of(self.engine, values))
+        return recipes.same_pixels(self.engine, self.state, values) or "recipe loaded, pixel for pixel"
+
+    def gallery(
+        self, seeds: Sequence[int], folder: Path
+    ) -> list[tuple[str, np.ndarray, Callable[[], object]]]:
+        """(label, picture, what opens it) of some seeds and of the newest saved faces in `folder`."""
+        ws = [self.engine.original(Source.of_seed(seed)).ws for seed in seeds]
+        entries = [
+            (f"seed {seed}", image, lambda seed=seed: self.set_seed(seed))
+            for seed, image in zip(seeds, self.engine.picture(torch.cat(ws)), strict=True)
+        ]
+        saved = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in saved[:SAVED_SHOWN]:
+            content = path.read_bytes()
+            image = np.asarray(exports.open_picture(content).convert("RGB"))
+            entries.append((path.stem, image, lambda path=path: self.load(path.name, path.read_bytes())))
+        return entries
+
+    def files(self, kind: str) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of an export: "face" (picture, latent, recipe), "gif", "mp4" or "sheet"."""
+        state, stem = self.state, self.stem
+        recipe = recipes.recipe(self.engine, state)
+        if kind == "face":
+            face = self.engine.result(state)
+            yield f"{stem}.png", exports.png(face.image, recipe)
+            yield f"{stem}.safetensors", exports.latent(face.ws, recipe)
+            yield f"{stem}.json", recipes.to_text(recipe).encode()
+        elif kind in ("gif", "mp4"):
+            yield f"{stem}.{kind}", getattr(exports, kind)(self._film(state))
+        elif kind == "sheet":
+            yield f"{stem}_sheet.png", exports.png(self._sheet(state), recipe)
+        else:
+            raise ValueError(f"kind must be face, gif, mp4 or sheet, not {kind!r}")
+
+    @property
+    def stem(self) -> str:
+        """A file name that says what is in it: seed7_hfld_Male100_Young20."""
+        state = self.state
+        edits = [f"{name}{round(100 * target)}" for name, target in state.targets.items()]
+        return "_".join([state.source.label.replace(" ", ""), state.editor, *edits])[:100]
+
+    def _film(self, state: State) -> list[np.ndarray]:
+        """Frames of the trajectory, the editors beside each other."""
+        if not (rows := self.trajectories(state, steps=2 * STEPS - 1)):
+            raise ValueError("move a slider first: the film shows the attribute that was moved last")
+        side = max(EXPORT_SIDE, self.size)
+        return [sheet([frames], side=side) for frames in zip(*rows.values(), strict=True)]
+
+    def _sheet(self, state: State) -> np.ndarray:
+        """Original and edits, then trajectories, then snapshots."""
+        rows = [[face.image for face in self.faces(state).values()]]
+        rows += [list(images) for images in self.trajectories(state).values()]
+        pictures = [snapshot.image for snapshot in self.snapshots]
+        rows += [pictures[i : i + STEPS] for i in range(0, len(pictures), STEPS)]
+        return sheet(rows, side=max(EXPORT_SIDE // 2, self.size))
+
+    @property
+    def size(self) -> int:
+        """Image side, px."""
+        return len(self.engine.original(self.state.source).image)
+
+
+def write(folder: Path, files: Iterator[tuple[str, bytes]]) -> list[Path]:
+    """Write files under free names: the second seed7.png becomes seed7-2.png, with its companions."""
+    files = list(files)
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while any((folder / _numbered(name, number)).exists() for name, _ in files):
+        number += 1
+    paths = [folder / _numbered(name, number) for name, _ in files]
+    for path, (_, content) in zip(paths, files, strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def title(editor: str) -> str:
+    """How an editor is called on the screen."""
+    return LABELS.get(editor, editor)
+
+
+def _numbered(name: str, number: int) -> str:
+    stem, dot, suffix = name.partition(".")
+    return name if number == 1 else f"{stem}-{number}{dot}{suffix}"
+
+
+def _throw() -> int:
+    return int(np.random.default_rng().integers(LARGEST_SEED))

@@ -1,0 +1,355 @@
+"""The latent editor on ipywidgets 8: JupyterLab, Notebook 7, VS Code, Voila. Its logic is in hfld.studio.
+
+LatentEditor("portraits")                       # a profile, after `dvc repro`
+LatentEditor(Engine(models=..., editors=...))   # any networks
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as W
+import numpy as np
+from ipywidgets import Layout
+
+from hfld.attributes import attribute_index
+from hfld.config import ROOT, Profile, load_profile
+from hfld.sliders import AttributeList
+from hfld.studio import markup
+from hfld.studio.engine import Engine, Face, LockExpression
+from hfld.studio.gauges import Gauges
+from hfld.studio.latest import LatestQueue, Stage
+from hfld.studio.pictures import difference, landmark_overlay
+from hfld.studio.session import Invert, Session, title, write
+from hfld.studio.state import LARGEST_SEED, State
+
+EDITORS = ("hfld", "baseline")
+GALLERY = range(1, 9)  # seeds
+REST = 0.1  # seconds without a newer edit before gauges are read
+KINDS = {"png": "image/png", "gif": "image/gif", "mp4": "video/mp4", "json": "application/json"}
+LINKED = 3 << 20  # bytes of a file that is offered as a link in the page
+
+
+class LatentEditor(W.VBox):
+    """Sliders that edit a face, the same edit by a second editor beside it, and what each disturbs."""
+
+    queue: LatestQueue | None = None
+
+    def __init__(
+        self,
+        source: str | Profile | Engine,  # a profile, or networks
+        editors: Sequence[str] = EDITORS,  # of the profile; the second stands beside the first
+        *,
+        seed: int = 1,
+        invert: Invert | None = None,  # opens photos
+        lock_expression: LockExpression | None = None,  # for the profile's editors
+        folder: Path | None = None,  # of saved faces; runs/<profile>/faces if None
+    ) -> None:
+        if isinstance(source, Engine):
+            engine, runs = source, ROOT / "runs" / source.profile
+        else:
+            profile = load_profile(source) if isinstance(source, str) else source
+            engine, runs = (
+                Engine.from_profile(profile, editors, lock_expression=lock_expression),
+                profile.paths.runs,
+            )
+        self.folder = folder or runs / "faces"
+        second = [*engine.editors, None][1]
+        self.session = Session(engine, seed=seed, second=second, invert=invert, changed=self._changed)
+        self._guard, self._quiet = threading.RLock(), False
+        self._faces: dict[str, Face] = {}  # the newest pictures,
+        self._drawn: State | None = None  # and the state that they show
+        self._make_controls(engine)
+        super().__init__(self._arranged())
+        self.add_class("hfld")
+        self.queue = LatestQueue(self._stages(engine), lambda error: self.say(_plain(error), error=True))
+        self._changed(self.session.state)
+
+    def close(self) -> None:
+        if self.queue is not None:
+            self.queue.close()
+        super().close()
+
+    def say(self, text: str, *, error: bool = False) -> None:
+        """One line under the title; an error in plain words, or what has been done."""
+        self.message.value = markup.message(text, error=error)
+
+    def _make_controls(self, engine: Engine) -> None:
+        names = [(title(name), name) for name in engine.editors]
+        small = Layout(width="auto")
+        self.seed = W.BoundedIntText(
+            min=0, max=LARGEST_SEED, description="Seed", style={"description_width": "38px"},
+            layout=Layout(width="150px"),
+        )  # fmt: skip
+        self.dice = W.Button(description="⚄ Dice", tooltip="another face", layout=small)
+        self.upload = W.FileUpload(
+            accept=".json,.safetensors,image/*", description="Open", layout=small,
+            tooltip="a recipe, a saved face or latent, or a photo",
+        )  # fmt: skip
+        self.undo = W.Button(description="↶ Undo", tooltip="take back the last step", layout=small)
+        self.redo = W.Button(description="↷ Redo", tooltip="the step that was taken back", layout=small)
+        self.reset = W.Button(description="Reset all", tooltip="all sliders but held ones", layout=small)
+        pick = {"style": {"description_width": "52px"}, "layout": Layout(width="190px")}
+        self.editor = W.Dropdown(options=names, description="Editor", **pick)
+        self.second = W.Dropdown(options=[("nothing", None), *names], description="beside", **pick)
+        self.lock = W.Checkbox(
+            description="keep expression", indent=False, layout=_shown(engine.lock_expression)
+        )
+        self.message = W.HTML()
+        self.attributes = AttributeList(engine)
+        self.original, self.edited, self.compared = (
+            W.HTML(layout=Layout(flex="1 1 150px", max_width="300px", min_width="120px")) for _ in range(3)
+        )
+        self.show_difference = W.ToggleButton(description="Difference", tooltip="what changed", layout=small)
+        self.show_landmarks = W.ToggleButton(
+            description="Landmarks",
+            tooltip="106 landmarks, old in orange and new in blue",
+            layout=_shown(engine.judges),
+        )
+        self.trajectory, self.gauges = W.HTML(), W.HTML()
+        self.layers = W.IntRangeSlider(
+            min=0, max=engine.rows - 1, value=(0, engine.rows - 1), description="Layers",
+            layout=Layout(width="420px"),
+        )  # fmt: skip
+        self.snapshot = W.Button(description="Take a snapshot", layout=small)
+        self.snapshots = W.HBox(layout=Layout(flex_flow="row wrap"))
+        self.faces = W.HBox(layout=Layout(flex_flow="row wrap"))
+        self.saves = {
+            kind: W.Button(description=text, tooltip=tip, layout=small)
+            for kind, text, tip in (
+                ("face", "Save face", "picture, latent and recipe"),
+                ("gif", "Save GIF", "the trajectory, there and back"),
+                ("mp4", "Save MP4", "the trajectory as a film"),
+                ("sheet", "Save contact sheet", "faces, trajectories, snapshots"),
+            )
+        }
+        self.saved = W.HTML()
+        self._connect()
+
+    def _connect(self) -> None:
+        session = self.session
+        self._on(self.seed, session.set_seed)
+        self._on(self.editor, session.set_editor)
+        self._on(self.second, session.set_second)
+        self._on(self.lock, session.set_expression_lock)
+        self._on(self.layers, session.set_layers)
+        self._on(self.upload, self._open)
+        for toggle in (self.show_difference, self.show_landmarks):
+            self._on(toggle, lambda _: self._show_faces())
+        clicks = {
+            self.dice: session.throw_dice,
+            self.undo: session.undo,
+            self.redo: session.redo,
+            self.reset: session.reset,
+            self.snapshot: self._take_snapshot,
+        }
+        for button, action in clicks.items():
+            self._click(button, action)
+        for kind, button in self.saves.items():
+            self._click(button, lambda kind=kind: self._save(kind))
+        for name, row in self.attributes.rows.items():
+            self._on(row.slider, lambda value, name=name: session.set_target(name, value))
+            self._on(row.hold, lambda value, name=name: session.hold(name, value))
+            self._click(row.reset, lambda name=name: session.reset(name))
+
+    def _arranged(self) -> list[W.Widget]:
+        bar = Layout(flex_flow="row wrap", align_items="center", overflow="visible")
+        head = W.HTML(f"{markup.STYLE}<h2>Latent editor</h2>")
+        source = W.HBox([self.seed, self.dice, self.upload, self.undo, self.redo, self.reset], layout=bar)
+        choice = W.HBox(
+            [self.editor, self.second, self.lock, self.show_difference, self.show_landmarks], layout=bar
+        )
+        left = W.VBox([self.attributes], layout=Layout(flex="0 1 440px", min_width="340px"))
+        left.add_class("hfld-panel")
+        pictures = W.HBox([self.original, self.edited, self.compared], layout=Layout(overflow="visible"))
+        pictures.add_class("hfld-pictures")
+        layers = markup.hint(
+            "Rows of W+ that an edit may touch: the first shape the face, the last colour it."
+        )
+        self.tabs = W.Tab(
+            [
+                W.VBox([self.trajectory]),
+                self.faces,
+                W.VBox([self.snapshot, self.snapshots]),
+                W.VBox([W.HBox(list(self.saves.values()), layout=bar), self.saved]),
+                W.VBox([self.layers, W.HTML(layers)]),
+            ],
+            titles=["Trajectory", "Gallery", "Snapshots", "Save", "Advanced"],
+        )
+        self.tabs.observe(
+            lambda change: self._fill_gallery() if change["new"] == 1 else None, names="selected_index"
+        )
+        right = W.VBox(
+            [choice, pictures, self.tabs, self.gauges], layout=Layout(flex="1 1 520px", min_width="0")
+        )
+        body = W.HBox([left, right], layout=Layout(overflow="visible", align_items="stretch"))
+        body.add_class("hfld-body")
+        return [head, source, self.message, body]
+
+    def _on(self, widget: W.Widget, action: Callable[[Any], Any]) -> None:
+        """Call `action` with the new value when a person has changed it."""
+
+        def handle(change: Mapping[str, Any]) -> None:
+            with self._guard:
+                if not self._quiet:
+                    self._try(lambda: action(change["new"]))
+
+        widget.observe(handle, names="value")
+
+    def _click(self, button: W.Button, action: Callable[[], Any]) -> None:
+        def handle(_: W.Button) -> None:
+            with self._guard:
+                self._try(action)
+
+        button.on_click(handle)
+
+    def _try(self, action: Callable[[], Any]) -> None:
+        """An error is shown, and the controls go back to the state, which it has not changed."""
+        try:
+            action()
+        except Exception as error:
+            self._sync(self.session.state)
+            self.say(_plain(error), error=True)
+
+    @contextmanager
+    def _silently(self) -> Iterator[None]:
+        """Controls are set by the program; nothing that happens is a person's doing."""
+        with self._guard:
+            before, self._quiet = self._quiet, True
+            try:
+                yield
+            finally:
+                self._quiet = before
+
+    def _changed(self, state: State) -> None:
+        self._sync(state)
+        self.say("")
+        self.queue.submit(state)
+
+    def _sync(self, state: State) -> None:
+        """Controls show the state."""
+        with self._silently():
+            if state.source.seed is not None:
+                self.seed.value = state.source.seed
+            self.editor.value, self.second.value = state.editor, state.second
+            self.lock.value = state.expression_lock
+            self.layers.value = state.layers or (0, self.layers.max)
+            self.undo.disabled = not self.session.history.can_undo
+            self.redo.disabled = not self.session.history.can_redo
+            known = self._drawn is not None and self._drawn.source == state.source
+            start = self._faces["original"].scores if known else None
+            self.attributes.show(state, self.session.engine.known(state.editor), start)
+
+    def _stages(self, engine: Engine) -> list[Stage]:
+        """Pictures at once; gauges when the hand rests; then what compares and what takes longer."""
+        session, preview = self.session, engine.preview is not None
+        return [
+            *([Stage(session.previews, self._show_previews)] if preview else []),
+            Stage(session.faces, self._deliver_faces, after=REST if preview else 0.0),
+            Stage(lambda state: session.gauges(state, self._faces), self._show_gauges, after=REST),
+            Stage(session.trajectories, self._show_trajectory, after=REST),
+            Stage(lambda state: session.gauges(state, self._faces, floor=True), self._show_gauges),
+        ]
+
+    def _deliver_faces(self, state: State, faces: dict[str, Face]) -> None:
+        with self._silently():
+            self._faces, self._drawn = faces, state
+            if state.source == self.session.state.source:
+                self._sync(self.session.state)
+            self.attributes.show_scores(faces[state.editor].scores)
+            self._show_faces()
+
+    def _show_previews(self, state: State, pictures: Mapping[str, np.ndarray]) -> None:
+        for name, image in pictures.items():
+            place = self.edited if name == state.editor else self.compared
+            place.value = markup.figure(image, markup.words(name), "preview", _alt(state, name))
+
+    def _show_faces(self) -> None:
+        """The newest pictures, as the toggles ask for them."""
+        if (state := self._drawn) is None:
+            return
+        original = self._faces["original"]
+        old = self.session.points(original.image) if self.show_landmarks.value else None
+        shown = original.image if old is None else landmark_overlay(original.image, old)
+        alt = f"the unedited face, {state.source.label}"
+        self.original.value = markup.figure(shown, "Original", state.source.label, alt)
+        places = {state.editor: self.edited, state.second: self.compared}
+        self.compared.layout.display = "none" if state.second is None else None
+        for name in filter(None, places):
+            image = self._faces[name].image
+            view = difference(original.image, image) if self.show_difference.value else image
+            if old is not None:
+                view = landmark_overlay(view, old, self.session.points(image))
+            note = _note(state, original, self._faces[name])
+            places[name].value = markup.figure(
+                view, markup.words(name), note, _alt(state, name), original=original.image
+            )
+
+    def _show_gauges(self, state: State, found: Mapping[str, Gauges]) -> None:
+        self.gauges.value = markup.gauges(found, size=self.session.size)
+
+    def _show_trajectory(self, state: State, rows: Mapping[str, np.ndarray]) -> None:
+        self.trajectory.value = markup.trajectory(rows, state.active or "")
+
+    def _open(self, files: Sequence[Mapping[str, Any]]) -> None:
+        if not files:
+            return
+        name, content = files[0]["name"], bytes(files[0]["content"])
+        with self._silently():
+            self.upload.value = ()  # so that the same file can be opened again
+        self.say(self.session.load(name, content))
+
+    def _take_snapshot(self) -> None:
+        drawn = self._drawn == self.session.state
+        image = self._faces[self.session.state.editor].image if drawn else None
+        snapshot = self.session.take_snapshot(image)
+        entry = self._thumbnail(snapshot.label, snapshot.image, lambda: self.session.restore(snapshot))
+        self.snapshots.children += (entry,)
+
+    def _thumbnail(self, label: str, image: np.ndarray, choose: Callable[[], Any]) -> W.Widget:
+        """A small picture with a button that goes to what it shows."""
+        picture = W.HTML(markup.thumbnail(image, label))
+        button = W.Button(description=label, tooltip=f"open {label}", layout=Layout(width="auto"))
+        self._click(button, choose)
+        return W.VBox([picture, button], layout=Layout(width="104px", overflow="hidden"))
+
+    def _fill_gallery(self) -> None:
+        """Some seeds, and the faces that were saved here, newest first."""
+        entries = self.session.gallery(GALLERY, self.folder)
+        self.faces.children = [self._thumbnail(*entry) for entry in entries]
+
+    def _save(self, kind: str) -> None:
+        files = list(self.session.files(kind))
+        paths = write(self.folder, iter(files))
+        links = [
+            (path.name, content, KINDS.get(path.suffix[1:], "application/octet-stream"))
+            for path, (_, content) in zip(paths, files, strict=True)
+            if len(content) <= LINKED
+        ]
+        self.saved.value = markup.saved(self.folder, links)
+        self.say(f"saved {', '.join(path.name for path in paths)}")
+
+
+def _shown(thing: object) -> Layout:
+    """Of a control that is hidden where the session has no such thing."""
+    return Layout(width="auto", display="none" if thing is None else None)
+
+
+def _note(state: State, original: Face, face: Face) -> str:
+    """The score of the attribute moved last, before and after."""
+    if state.active is None:
+        return ""
+    k = attribute_index(state.active)
+    return f"{state.active.replace('_', ' ')} {original.scores[k]:.2f} → {face.scores[k]:.2f}"
+
+
+def _alt(state: State, editor: str) -> str:
+    edits = ", ".join(f"{name.replace('_', ' ')} towards {t:.2f}" for name, t in state.targets.items())
+    return f"the face of {state.source.label} edited by {title(editor)}: {edits or 'no edit'}"
+
+
+def _plain(error: Exception) -> str:
+    """The error's own words if they were written for people, else with its kind."""
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,137 @@
+"""The editor in a real browser, as a person uses it: JupyterLab and Voila on the smoke profile.
+
+Skipped where there is no Chromium (Debian: apt-get install chromium), unless HFLD_BROWSER=1 asks for it.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import browser
+import pytest
+import torch
+
+from hfld.directions import Directions
+from hfld.editors import directions_file
+from hfld.widgets import EDITORS
+
+missing = browser.CHROMIUM is None and os.environ.get("HFLD_BROWSER") != "1"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(missing, reason="no Chromium in PATH: apt-get install chromium"),
+]
+NAMES = ("Male", "Bald", "Young")
+NOTEBOOK = "notebooks/10_edit_smoke.ipynb"
+
+
+@pytest.fixture(scope="module")
+def project(smoke_root) -> Path:
+    """The toy copy with random directions, and the notebook with `profile = "smoke"`."""
+    for seed, name in enumerate(EDITORS):
+        T = torch.randn(len(NAMES), 10, 32, generator=torch.Generator().manual_seed(seed))
+        Directions(T, NAMES, name).save(directions_file(smoke_root / "weights" / "smoke", name))
+    notebook = json.loads((smoke_root / "notebooks" / "10_edit.ipynb").read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = ['profile = "smoke"']
+    (smoke_root / NOTEBOOK).write_text(json.dumps(notebook), encoding="utf-8")
+    return smoke_root
+
+
+def test_jupyter_lab(project, tmp_path):
+    with browser.jupyter_lab(project, tmp_path) as address, browser.page() as view:
+        browser.run_all(view, address, NOTEBOOK)
+        use(view, project, "lab")
+
+
+def test_voila(project):
+    with browser.voila(project, NOTEBOOK) as address, browser.page() as view:
+        view.goto(address)
+        use(view, project, "voila")
+
+
+def use(view, project: Path, name: str) -> None:
+    """Drag, undo, redo, save, reset, open the recipe; pictures are compared after every step."""
+    original, edited = (view.locator(f"figure:has(figcaption:has-text('{n}'))") for n in ("Original", "HFLD"))
+    edited.wait_for()
+    view.locator(".hfld").scroll_into_view_if_needed()
+    start, shown = source(edited), edited.screenshot()
+    assert "unedited" in original.locator("img").get_attribute("alt")
+
+    drag(view, "Young")
+    target = view.locator(".hfld-row:has-text('Young') .widget-readout").inner_text()
+    edited.locator(f"img[alt*='Young towards {target}']").wait_for()
+    view.wait_for_selector(".hfld-strip img")
+    view.wait_for_selector(".hfld-card:has-text('Target reached')")
+    moved = source(edited)
+    assert moved != start
+    assert edited.screenshot() != shown
+    assert view.locator(".hfld-row.hfld-edited").count() == 1
+
+    exhaust(view, "Undo")
+    until(view, edited, start)
+    assert view.locator(".hfld-row.hfld-edited").count() == 0
+    exhaust(view, "Redo")
+    until(view, edited, moved)
+
+    view.locator(".hfld .lm-TabBar-tab:has-text('Save')").click()
+    press(view, "Save face")
+    view.wait_for_selector(".hfld-message:has-text('saved')")
+    saved = max((project / "runs" / "smoke" / "faces").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    press(view, "Reset all")
+    until(view, edited, start)
+
+    with view.expect_file_chooser() as chooser:
+        press(view, "Open")
+    chooser.value.set_files(saved)
+    until(view, edited, moved)
+    view.wait_for_selector(".hfld-message:has-text('pixel for pixel')")
+
+    with view.expect_file_chooser() as chooser:
+        press(view, "Open")
+    chooser.value.set_files(project / "params.yaml")
+    view.wait_for_selector(".hfld-error[role=alert]:has-text('no picture')")
+    view.screenshot(path=project / "runs" / f"{name}.png")
+
+
+def source(figure) -> str:
+    return figure.locator("img").first.get_attribute("src")
+
+
+def press(view, text: str) -> None:
+    view.locator(f".hfld button:has-text('{text}')").first.click()
+
+
+def exhaust(view, text: str) -> None:
+    """Press until nothing is left: on a slow machine a drag may have paused, and be two steps."""
+    button = view.locator(f".hfld button:has-text('{text}')")
+    for _ in range(10):
+        button.click()
+        view.wait_for_timeout(1000)
+        if button.is_disabled():
+            return
+    raise AssertionError(f"{text} never ends")
+
+
+def until(view, figure, wanted: str) -> None:
+    """Wait for the picture."""
+    for _ in range(10 * browser.START):
+        if source(figure) == wanted:
+            return
+        view.wait_for_timeout(100)
+    raise AssertionError("the picture did not come back")
+
+
+def drag(view, attribute: str) -> None:
+    """Take the slider's handle with the mouse and pull it to the other half of its track."""
+    row = view.locator(f".hfld-row:has-text('{attribute}')")
+    row.scroll_into_view_if_needed()
+    handle, track = (row.locator(f".noUi-{part}").bounding_box() for part in ("handle", "target"))
+    y = handle["y"] + handle["height"] / 2
+    x = handle["x"] + handle["width"] / 2
+    right = x < track["x"] + track["width"] / 2
+    view.mouse.move(x, y)
+    view.mouse.down()
+    view.mouse.move(track["x"] + track["width"] * (0.95 if right else 0.05), y, steps=8)
+    view.mouse.up()

@@ -1,0 +1,196 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from toy_bench import ToyTruth
+from toy_studio import NAMES, toy_editor, toy_engine
+from toy_world import ROWS, SIDE, W_DIM, toy_models
+
+from hfld.attributes import ATTRIBUTES, attribute_index
+from hfld.editors import LinearEditor
+from hfld.networks.stylegan2 import Generator
+from hfld.studio.engine import Engine, within_layers
+from hfld.studio.gauges import measure_floor, read, read_gauges
+from hfld.studio.session import Session
+from hfld.studio.state import Source, State
+
+ARCHED = State(source=Source.of_seed(8), editor="hfld").with_target("Arched_Eyebrows", 0.9)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return toy_engine()
+
+
+def test_no_edit_returns_the_original_bit_for_bit(engine):
+    state = State(source=Source.of_seed(3), editor="hfld")
+    original = engine.original(state.source)
+    assert torch.equal(engine.edited(state), original.ws)
+    assert (engine.result(state).image == original.image).all()
+    assert engine.original(Source.of_seed(4)).image.tobytes() != original.image.tobytes()
+
+
+def test_strength_is_the_missing_score(engine):
+    original = engine.original(ARCHED.source)
+    missing = 0.9 - float(original.scores[attribute_index("Arched_Eyebrows")])
+    change = engine.edited(ARCHED) - original.ws
+    expected = torch.zeros(W_DIM)
+    expected[1] = 2.0 * missing
+    torch.testing.assert_close(change[0], expected.expand(ROWS, -1), atol=1e-6, rtol=0)
+    assert engine.result(ARCHED).scores[1] > original.scores[1]
+
+
+def test_edits_add_up_and_unknown_ones_are_left_out(engine):
+    both = ARCHED.with_target("Attractive", 0.1)
+    parts = [engine.edited(ARCHED), engine.edited(ARCHED.without_targets().with_target("Attractive", 0.1))]
+    original = engine.original(ARCHED.source).ws
+    torch.testing.assert_close(engine.edited(both) - original, sum(parts) - 2 * original)
+    assert engine.known("hfld") == NAMES
+    assert torch.equal(engine.edited(both.with_target("Young", 1.0)), engine.edited(both))
+
+
+def test_layers_confine_an_edit(engine):
+    whole, part = engine.edited(ARCHED), engine.edited(State(**vars(ARCHED) | {"layers": (1, 2)}))
+    original = engine.original(ARCHED.source).ws
+    assert torch.equal(part[:, 1:3], whole[:, 1:3])
+    assert torch.equal(part[:, [0, 3]], original[:, [0, 3]])
+    assert torch.equal(within_layers(original, whole, None), whole)
+
+
+def test_a_held_score_stays():
+    """Attribute 1's direction also moves coordinate 0, which is attribute 0."""
+    T = toy_editor().T.clone()
+    T[1, :, 0] = 1.5
+    engine = toy_engine(editors={"hfld": LinearEditor(T, NAMES)})
+    before = engine.original(ARCHED.source).scores[0]
+    free = engine.result(ARCHED)
+    held = engine.result(ARCHED.holding(NAMES[0], True))
+    assert abs(free.scores[0] - before) > 0.1
+    assert abs(held.scores[0] - before) < 0.3 * abs(free.scores[0] - before)
+    assert held.scores[1] == pytest.approx(free.scores[1], abs=0.02)
+
+
+class Still:
+    """Wraps an editor and takes coordinate 11, which moves the landmarks, out of its edits."""
+
+    def __init__(self, editor) -> None:
+        self.editor = editor
+
+    def edit(self, ws, attribute, strength):
+        edited = self.editor.edit(ws, attribute, strength)
+        with torch.enable_grad():  # as locks do that use the landmarks' Jacobian
+            x = edited.clone().requires_grad_()
+            torch.autograd.grad(x.square().sum(), x)
+        edited[..., 11] = ws[..., 11]
+        return edited
+
+
+def test_the_expression_lock_wraps_the_editor():
+    engine = toy_engine(lock_expression=Still)
+    state = State(**vars(ARCHED) | {"editor": "baseline"})
+    original = engine.original(state.source).ws
+    assert (engine.edited(state) - original)[..., 11].abs().max() > 0.1
+    locked = engine.edited(State(**vars(state) | {"expression_lock": True}))
+    assert torch.equal(locked[..., 11], original[..., 11])
+    assert not torch.equal(locked, original)
+    with pytest.raises(ValueError, match="expression lock is not available"):
+        toy_engine().check(State(**vars(state) | {"expression_lock": True}))
+
+
+def test_a_trajectory_ends_where_the_slider_does(engine):
+    images = engine.trajectory(ARCHED, "Attractive", 3)
+    assert images.shape == (3, SIDE, SIDE, 3)
+    assert (images[-1] == engine.result(ARCHED.with_target("Attractive", 1.0)).image).all()
+    assert (images[0] == engine.result(ARCHED.with_target("Attractive", 0.0)).image).all()
+
+
+def test_states_that_do_not_fit_the_session_are_named(engine):
+    with pytest.raises(ValueError, match="nearest is 'hfld'"):
+        engine.check(State(source=Source.of_seed(1), editor="hfdl"))
+    with pytest.raises(ValueError, match=f"layers 0 to {ROWS - 1}"):
+        engine.check(State(source=Source.of_seed(1), editor="hfld", layers=(0, ROWS)))
+    with pytest.raises(ValueError, match="made with another generator"):
+        engine.check(State(source=Source.of_latent(torch.zeros(1, ROWS, W_DIM + 1)), editor="hfld"))
+    with pytest.raises(ValueError, match="none given"):
+        toy_engine(editors={})
+
+
+def gauges_of(engine, state, floor=None):
+    pictures = [engine.original(state.source).image, engine.result(state).image]
+    before, after = (read(engine, image[None]) for image in pictures)
+    return read_gauges(state.targets, before, after, size=SIDE, floor=floor)
+
+
+def test_gauges_see_what_an_edit_did_and_nothing_where_nothing_was_done(engine):
+    still = gauges_of(engine, ARCHED.without_targets())
+    assert still.targets == ()
+    assert [gauge.after for gauge in still.drift] == [0.0] * 6
+    assert still.emotion_change.after == 0.0
+    assert still.identity.after == pytest.approx(1.0)
+    assert {gauge.before == gauge.after for gauge in still.side_effects} == {True}
+
+    clean, dragging = (gauges_of(engine, State(**vars(ARCHED) | {"editor": e})) for e in engine.editors)
+    assert clean.targets[0].name == "Arched_Eyebrows"
+    assert clean.targets[0].after > clean.targets[0].before
+    assert "Arched_Eyebrows" not in [gauge.name for gauge in clean.side_effects]
+    assert len(clean.side_effects) == 5 and len(clean.emotions) == 7
+    drift = {name: {g.name: g.after for g in gauges.drift} for name, gauges in
+             (("clean", clean), ("dragging", dragging))}  # fmt: skip
+    assert drift["dragging"]["mouth"] > 10 * drift["clean"]["mouth"]
+    assert drift["dragging"]["nose"] == pytest.approx(0, abs=1e-5)
+    assert dragging.emotion_change.after > 5 * clean.emotion_change.after
+    assert sum(gauge.after for gauge in dragging.emotions) == pytest.approx(100, abs=1e-3)
+
+
+def test_side_effects_come_largest_first():
+    T = toy_editor().T.clone()
+    T[1, :, 2], T[1, :, 3] = 0.6, -1.2
+    gauges = gauges_of(toy_engine(editors={"hfld": LinearEditor(T, NAMES)}), ARCHED)
+    assert [gauge.name for gauge in gauges.side_effects[:2]] == [ATTRIBUTES[3], ATTRIBUTES[2]]
+    assert gauges.side_effects[0].after < gauges.side_effects[0].before
+
+
+def test_lights_compare_with_exact_edits():
+    models = toy_models()
+    engine = toy_engine(models=models, world=ToyTruth(models))
+    state = ARCHED.with_target("Arched_Eyebrows", 1.0)
+    floor = measure_floor(engine, state.targets)
+    assert floor.scores[1] > 0.5  # the exact edit goes from end to end
+    assert floor.scores[2] < 0.05
+    clean = gauges_of(engine, state, floor)
+    dragging = gauges_of(engine, State(**vars(state) | {"editor": "baseline"}), floor)
+    assert {gauge.light for gauge in clean.drift} == {"green"}
+    assert {gauge.name: gauge.light for gauge in dragging.drift}["mouth"] == "red"
+    assert dragging.emotion_change.light == "red"
+    assert set(dragging.floor) == {"all", "contour", "brows", "nose", "eyes", "mouth", "emotion", "identity"}
+    assert gauges_of(engine, state).drift[0].light == ""
+
+
+def test_without_exact_edits_the_floor_is_the_generators_noise(engine):
+    floor = measure_floor(engine, {})
+    assert floor.drift["all"] == pytest.approx(0, abs=1e-4)  # the toy generator has no noise
+
+
+def test_previews_are_small_and_show_the_same_edit():
+    torch.manual_seed(0)
+    generator = Generator(
+        size=64, z_dim=12, w_dim=12, mapping_layers=1, channels=dict.fromkeys((4, 8, 16, 32, 64), 8)
+    )
+    models = replace(toy_models(), generator=generator, regressor=Constant(), landmarks=None)
+    T = torch.randn(1, 10, 12, generator=torch.Generator().manual_seed(1))
+    editors = {"hfld": LinearEditor(T, NAMES[:1])}
+    session = Session(Engine(models=models, editors=editors, preview=16))
+    session.set_target(NAMES[0], 1.0)
+    preview = session.previews(session.state)["hfld"]
+    ws = session.engine.edited(session.state)
+    assert preview.shape == (16, 16, 3)
+    assert (preview == session.engine.picture(ws, 16)[0]).all()
+    assert (preview != session.engine.picture(session.engine.original(session.state.source).ws, 16)[0]).any()
+
+
+class Constant(nn.Module):
+    """Reads one half everywhere."""
+
+    def forward(self, images):
+        return torch.full((len(images), 40), 0.5)

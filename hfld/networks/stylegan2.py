@@ -50,11 +50,18 @@ class MappingNetwork(nn.Module):
     """z -> w: fully connected layers with leaky ReLU, learning rate lowered by `lr_multiplier`."""
 
     def __init__(
-        self, *, z_dim: int, w_dim: int, features: int, layers: int, normalize: bool, lr_multiplier: float
+        self,
+        *,
+        z_dim: int,
+        w_dim: int,
+        layers: int,
+        normalize: bool,
+        lr_multiplier: float,
+        features: int | None = None,  # width of the inner layers; None: w_dim
     ) -> None:
         super().__init__()
         self.normalize = normalize
-        widths = [z_dim, *[features] * (layers - 1), w_dim]
+        widths = [z_dim, *[features or w_dim] * (layers - 1), w_dim]
         self.layers = nn.ModuleList(
             EqualizedLinear(inputs, outputs, lr_multiplier=lr_multiplier, activate=True)
             for inputs, outputs in itertools.pairwise(widths)
@@ -176,7 +183,7 @@ class Generator(nn.Module):
         self.mapping = MappingNetwork(
             z_dim=z_dim,
             w_dim=w_dim,
-            features=mapping_features or w_dim,
+            features=mapping_features,
             layers=mapping_layers,
             normalize=normalize_z,
             lr_multiplier=mapping_lr,

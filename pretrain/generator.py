@@ -64,6 +64,7 @@ DEFAULTS = {
     "tutor": 3.0,
     "contrast_weight": 3.0,  # extra weight of a pixel where much happens
     "adversarial": 0.01,
+    "d_lr": 2.5e-3,  # the discriminator's
     "r1": 1.0,
     "validation": 512,  # the last ones of the data
     "seed": 1,
@@ -165,7 +166,7 @@ class Run:
         self.d_optimizer = None
         if self.d is not None:
             self.d_optimizer = torch.optim.Adam(
-                self.d.parameters(), lr=config["lr"], betas=(0.0, 0.99), fused=True
+                self.d.parameters(), lr=config["d_lr"], betas=(0.0, 0.99), fused=True
             )
         self.step, self.stage_step, self.images, self.seconds, self.stage = 0, 0, 0, 0.0, 0
 
@@ -192,8 +193,12 @@ class Run:
     def start_from(self, path: Path) -> None:
         """Weights of another run: the averaged generator, and the discriminator where it has one.
 
-        A `generator.safetensors` may have another mapping network; ours learns its w first.
+        A `generator.safetensors` may have another mapping network; ours learns its w first. A
+        `discriminator.safetensors` beside the path is taken as well.
         """
+        beside = path.with_name("discriminator.safetensors")
+        if self.d is not None and beside.is_file():
+            self.d.load_state_dict(load_network(beside).state_dict())
         if path.suffix == ".safetensors":
             old = load_network(path)
             self.g.synthesis.load_state_dict(old.synthesis.state_dict())
@@ -310,7 +315,7 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
             terms |= discriminator_step(run, made.detach(), image, config, autocast)
             if workers > 1:
                 mean_gradients(list(run.d.parameters()), 0.0)
-            run.d_optimizer.param_groups[0]["lr"] = config["lr"] * factor
+            run.d_optimizer.param_groups[0]["lr"] = config["d_lr"] * factor
             run.d_optimizer.step()
         run.step, run.stage_step, run.images = run.step + 1, run.stage_step + 1, run.images + config["batch"]
         if rank == 0:

@@ -108,21 +108,29 @@ def paste(
     quad: Quad,  # where the crop was taken from
     *,
     feather: float = 0.1,  # width of the soft edge, of the crop's side
+    mask: np.ndarray | None = None,  # [S, S] in [0, 1]: how much of the face is pasted; None: all of it
 ) -> np.ndarray:
     """The picture with the face put back where it was; its edge fades out within the square."""
     if face.ndim != 3 or face.shape[0] != face.shape[1]:
         raise ValueError(f"face: shape {face.shape}, expected [S, S, 3]")
     if not 0 <= feather <= 0.5:
         raise ValueError(f"feather must be in [0, 0.5], not {feather}")
+    if mask is not None and mask.shape != face.shape[:2]:
+        raise ValueError(f"mask: shape {mask.shape}, expected {face.shape[:2]}")
     side = max(1, min(len(face), round(quad.side)))
     face = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
     height, width = picture.shape[:2]
     place = {"M": _matrix(quad, side), "dsize": (width, height), "flags": cv2.INTER_LINEAR}
     ramp = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
     ramp = np.clip(ramp / max(feather * side, 1), 0, 1)
-    mask = cv2.warpAffine(np.minimum.outer(ramp, ramp), **place)[..., None]
+    inner = np.minimum.outer(ramp, ramp)
+    if mask is not None:
+        inner = np.minimum(
+            inner, cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        )
+    weight = cv2.warpAffine(inner, **place)[..., None]
     placed = cv2.warpAffine(face.astype(np.float32), borderMode=cv2.BORDER_REPLICATE, **place)
-    mixed = picture + mask * (placed - picture)
+    mixed = picture + weight * (placed - picture)
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 

@@ -12,9 +12,9 @@ from hfld.config import ROOT
 LAYERS = (
     {"attributes"},
     {"config", "host", "portraits", "fetch"},
-    {"data", "networks", "alignment", "photos", "datasets", "augmentation"},
+    {"data", "networks", "alignment", "photos", "cascades", "datasets", "augmentation"},
     {"checkpoints", "losses"},
-    {"training", "inversion", "models", "landmarks", "directions", "attribute_nets"},
+    {"training", "inversion", "models", "landmarks", "directions", "attribute_nets", "own_photo"},
     {"editors"},
     {
         "judges",

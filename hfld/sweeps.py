@@ -87,7 +87,7 @@ def repeat(
 
 
 def spread(rows: pd.DataFrame, quantities: Sequence[str] = CURVE) -> pd.DataFrame:
-    """hfld - baseline per strength, attribute, quantity: mean, standard deviation, least, most of the variants."""
+    """hfld - baseline per strength, attribute, quantity: mean, standard deviation, least, most."""
     chosen = rows[(rows["method"] == "difference") & rows["quantity"].isin(quantities)]
     groups = chosen.groupby(["strength", "attribute", "quantity"], sort=False)["value"]
     return groups.agg(mean="mean", sd="std", least="min", most="max", variants="count").reset_index()

@@ -171,6 +171,11 @@ def test_report_says_what_the_files_say(results, tmp_path):
     assert (tmp_path / "REPORT.md").read_text() == text
     assert "![figure1](results/toy/figures/figure1.png)" in text
     assert "[csv](results/toy/tables/table5.csv)" in text
+    assert "landmark term" not in text
+    figures.save(figures.contact_sheet([faces(1)]), folder / "sweep" / "landmark_weight.png")
+    page = report(folder, base=tmp_path)
+    assert "![landmark weight](results/toy/sweep/landmark_weight.png)" in page
+    assert "[csv](results/toy/sweep/landmark_weight.csv)" in page
     assert "HFLD is better for 2 of 2 attributes, worse for 0, undecided for 0" in text
     assert text.index("### All methods") < text.index("### Table II") < text.index("### Table V")
     assert "Not matched: Bald, random" in text

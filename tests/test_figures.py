@@ -128,7 +128,8 @@ def test_curves_and_plots_draw(bench, test_latents, results):
     rows, _ = results
     steps = np.arange(1, 20)
     history = pd.DataFrame({"step": steps, "regression": 5 / steps, "landmark": 1.0 + 0 * steps})
-    sweep = pd.DataFrame({"lambda_landmark": [0.0, 10, 1000], "target_change": [0.9, 0.8, 0.1]})
+    sweep = pd.DataFrame({"per_pixel": [0.0, 10, 1000], "value": [0.9, 0.8, 0.1]})
+    sweep = sweep.assign(quantity="target_change", attribute="Bald", lo=sweep.value, hi=sweep.value)
     survey = pd.DataFrame(
         [
             {"attribute": a, "method": m, "quantity": q, "value": RANDOM.random()}

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from hfld.attributes import ATTRIBUTES, attribute_index
+from hfld.config import Profile
 from hfld.editors import Editor, GanSpace, InterFaceGan, TrainedEditor
 from hfld.editors.unsupervised import UnsupervisedEditor
 from hfld.evaluation import TARGETS, Bench, Latents
@@ -17,6 +18,12 @@ FLAT = 0.05
 """A loss is flat if the last fifth of the steps brought no more than this share of its whole fall."""
 FACTORS = (1.0, 2.0, 4.0)
 """Strengths that are tried on an editor that moves too little; matching allows 4 as well."""
+
+
+def settings_of(profile: Profile, method: str) -> dict[str, Any]:
+    """The sections of the profile that `method` is fitted with, as one mapping."""
+    own = getattr(profile, method.removesuffix("_hfld"), None)
+    return {**vars(profile.editors), **(vars(own) if own is not None else {})}
 
 
 def curve(editor: Editor) -> pd.DataFrame:

@@ -79,7 +79,7 @@ sweep: env data ## the weight of the landmark term, on validation latents (outsi
 	$(BIN)/dvc repro $(addprefix landmarks@,$(PROFILES))
 	$(call each_profile,06_sweep)
 
-seeds: env data ## headline differences over training seeds (outside the default run)
+seeds: env data ## headline differences over training seeds, and with twice the steps (outside the default run)
 	$(BIN)/dvc repro $(addprefix landmarks@,$(PROFILES))
 	$(call each_profile,07_seeds)
 

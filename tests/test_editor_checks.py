@@ -79,7 +79,7 @@ def test_an_editor_that_moves_its_target_passes(bench, validation):
     [
         (0.8, "Bald", True, "at 2 times its own strength"),
         (0.05, "Bald", False, "too weak"),
-        (0.0, "Young", False, "hardly draws it"),  # nothing in the toy world reads as Young
+        (0.0, "Blurry", False, "hardly draws it"),  # nothing in the toy world reads as Blurry
     ],
 )
 def test_what_moves_too_little_gets_its_reason(bench, validation, gain, attribute, moves, reason):

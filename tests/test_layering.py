@@ -11,7 +11,7 @@ from hfld.config import ROOT
 
 LAYERS = (
     {"attributes"},
-    {"config", "host", "portraits", "fetch"},
+    {"editor_config", "config", "host", "portraits", "fetch"},
     {"data", "networks", "alignment", "photos", "cascades", "datasets", "augmentation"},
     {"checkpoints", "losses"},
     {"training", "inversion", "models", "landmarks", "directions", "attribute_nets", "own_photo"},

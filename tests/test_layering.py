@@ -11,7 +11,7 @@ from hfld.config import ROOT
 
 LAYERS = (
     {"attributes"},
-    {"config", "host", "portraits", "fetch"},
+    {"editor_config", "config", "host", "portraits", "fetch"},
     {"data", "networks", "alignment", "photos", "cascades", "datasets", "augmentation"},
     {"checkpoints", "losses"},
     {"training", "inversion", "models", "landmarks", "directions", "attribute_nets", "own_photo"},
@@ -29,6 +29,9 @@ LAYERS = (
         "tables",
         "summary",
         "sweeps",
+        "editor_checks",
+        "benchmark",
+        "benchmark_tables",
     },
     {"figures", "plots", "gallery", "report", "sweeps"},
     {"studio"},

@@ -5,11 +5,12 @@ import re
 import types
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 import yaml
 
 from hfld.attributes import attribute_index
+from hfld.photo_config import PHOTO_SECTIONS, AttributeTraining, FfhqWorldConfig
 
 
 def find_root(*starts: Path) -> Path:
@@ -32,7 +33,11 @@ METHODS = ("baseline", "hfld", "baseline_w", "hfld_w")
 class WorldConfig:
     """Which pictures the experiment lives in, and where its pre-trained networks are."""
 
-    kind: Literal["portraits"]
+    pictures: ClassVar[str] = "drawn portraits"
+    read_at: ClassVar[None] = None  # all networks look at pictures as they are
+    device: ClassVar[str] = "cpu"
+
+    kind: Literal["portraits"]  # "ffhq": see FfhqWorldConfig
     size: int  # image side in pixels
     weights: str  # folder of the pre-trained networks, relative to ROOT
 
@@ -57,7 +62,7 @@ class DirectionsConfig:
     """Training of a direction matrix T (02_directions)."""
 
     preset: Literal[
-        "custom", "paper", "official"
+        "custom", "paper", "official", "printed"
     ]  # custom: as the keys below say; the others replace them (PRESETS)
     steps: int
     batch: int
@@ -115,8 +120,11 @@ _PAPER = {
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
     "official": {**_PAPER, "sampling": "uniform", "discriminator": "random"},
+    "printed": {**_PAPER, "lambda_landmark": 0.5e6, "landmark_norm": "l1", "landmark_unit": "normalized"},
 }
-"""The paper's hyperparameters, and what its baseline's code does; the landmark term is the profile's own."""
+"""The paper's hyperparameters, and what its baseline's code does; the landmark term is the profile's own, but
+for "printed": the paper's lambda_4 with its printed formula (1953 per pixel at 256).
+"""
 
 
 @dataclass(frozen=True)
@@ -199,7 +207,7 @@ class Profile:
     """All settings of one run."""
 
     name: str
-    world: WorldConfig
+    world: WorldConfig | FfhqWorldConfig
     landmarks: LandmarksConfig
     directions: DirectionsConfig
     editors: EditorsConfig
@@ -208,6 +216,7 @@ class Profile:
     sefa: SeFaConfig
     tables: TablesConfig
     figures: FiguresConfig
+    attributes: AttributeTraining | None = None  # on photographs
     root: Path = ROOT
 
     @property
@@ -233,6 +242,15 @@ SECTIONS: dict[str, type] = {
 }
 
 
+def sections_of(values: Any) -> dict[str, type]:
+    """The sections that a profile must have: photographs need more than portraits."""
+    world = values.get("world") if isinstance(values, dict) else None
+    kind = world.get("kind") if isinstance(world, dict) else None
+    if kind == "ffhq":
+        return {**SECTIONS, "world": FfhqWorldConfig, **PHOTO_SECTIONS}
+    return SECTIONS
+
+
 def load_profile(name: str, *, root: Path = ROOT) -> Profile:
     """profiles/<name>.yaml as typed sections; ValueError names the first wrong key and its section."""
     path = root / "profiles" / f"{name}.yaml"
@@ -246,11 +264,12 @@ def load_profile(name: str, *, root: Path = ROOT) -> Profile:
     except yaml.YAMLError as error:
         raise ValueError(f"profiles/{name}.yaml is not YAML: {' '.join(str(error).split())}") from error
     where = f"profiles/{name}.yaml"
-    _check_keys(values, ("profile", *SECTIONS), required=("profile", *SECTIONS), where=where)
+    expected = sections_of(values)
+    _check_keys(values, ("profile", *expected), required=("profile", *expected), where=where)
     if values["profile"] != name:
         raise ValueError(f"{where}: profile is {values['profile']!r}, expected the file's own name {name!r}")
     sections = {
-        key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in SECTIONS.items()
+        key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in expected.items()
     }
     for section in ("directions", "tables", "figures"):
         names = sections[section].attributes

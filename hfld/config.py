@@ -5,7 +5,7 @@ import re
 import types
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 import yaml
 
@@ -20,6 +20,7 @@ from hfld.editor_config import (
     SeFaConfig,
     StyleFlowFit,
 )
+from hfld.photo_config import PHOTO_SECTIONS, AttributeTraining, FfhqWorldConfig
 
 
 def find_root(*starts: Path) -> Path:
@@ -42,7 +43,11 @@ METHODS = ("baseline", "hfld", "baseline_w", "hfld_w")
 class WorldConfig:
     """Which pictures the experiment lives in, and where its pre-trained networks are."""
 
-    kind: Literal["portraits"]
+    pictures: ClassVar[str] = "drawn portraits"
+    read_at: ClassVar[None] = None  # all networks look at pictures as they are
+    device: ClassVar[str] = "cpu"
+
+    kind: Literal["portraits"]  # "ffhq": see FfhqWorldConfig
     size: int  # image side in pixels
     weights: str  # folder of the pre-trained networks, relative to ROOT
 
@@ -67,7 +72,7 @@ class DirectionsConfig:
     """Training of a direction matrix T (02_directions)."""
 
     preset: Literal[
-        "custom", "paper", "official"
+        "custom", "paper", "official", "printed"
     ]  # custom: as the keys below say; the others replace them (PRESETS)
     steps: int
     batch: int
@@ -125,8 +130,11 @@ _PAPER = {
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
     "official": {**_PAPER, "sampling": "uniform", "discriminator": "random"},
+    "printed": {**_PAPER, "lambda_landmark": 0.5e6, "landmark_norm": "l1", "landmark_unit": "normalized"},
 }
-"""The paper's hyperparameters, and what its baseline's code does; the landmark term is the profile's own."""
+"""The paper's hyperparameters, and what its baseline's code does; the landmark term is the profile's own, but
+for "printed": the paper's lambda_4 with its printed formula (1953 per pixel at 256).
+"""
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,7 @@ class Profile:
     """All settings of one run."""
 
     name: str
-    world: WorldConfig
+    world: WorldConfig | FfhqWorldConfig
     landmarks: LandmarksConfig
     directions: DirectionsConfig
     editors: EditorsConfig
@@ -181,6 +189,7 @@ class Profile:
     tables: TablesConfig
     figures: FiguresConfig
     benchmark: BenchmarkConfig
+    attributes: AttributeTraining | None = None  # on photographs
     root: Path = ROOT
 
     @property
@@ -210,6 +219,15 @@ SECTIONS: dict[str, type] = {
 }
 
 
+def sections_of(values: Any) -> dict[str, type]:
+    """The sections that a profile must have: photographs need more than portraits."""
+    world = values.get("world") if isinstance(values, dict) else None
+    kind = world.get("kind") if isinstance(world, dict) else None
+    if kind == "ffhq":
+        return {**SECTIONS, "world": FfhqWorldConfig, **PHOTO_SECTIONS}
+    return SECTIONS
+
+
 def load_profile(name: str, *, root: Path = ROOT) -> Profile:
     """profiles/<name>.yaml as typed sections; ValueError names the first wrong key and its section."""
     path = root / "profiles" / f"{name}.yaml"
@@ -223,11 +241,12 @@ def load_profile(name: str, *, root: Path = ROOT) -> Profile:
     except yaml.YAMLError as error:
         raise ValueError(f"profiles/{name}.yaml is not YAML: {' '.join(str(error).split())}") from error
     where = f"profiles/{name}.yaml"
-    _check_keys(values, ("profile", *SECTIONS), required=("profile", *SECTIONS), where=where)
+    expected = sections_of(values)
+    _check_keys(values, ("profile", *expected), required=("profile", *expected), where=where)
     if values["profile"] != name:
         raise ValueError(f"{where}: profile is {values['profile']!r}, expected the file's own name {name!r}")
     sections = {
-        key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in SECTIONS.items()
+        key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in expected.items()
     }
     for section in ("directions", "tables", "figures", "benchmark"):
         names = sections[section].attributes

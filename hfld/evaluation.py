@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES, attribute_index
+from hfld.config import Profile
 from hfld.editors import Editor, reach
 from hfld.judges import Context, Judges, Readings, check_independent, read
 from hfld.matching import Match, match_strengths
@@ -27,7 +28,7 @@ from hfld.models import Models, autocast
 from hfld.quantities import pair_quantities, pixel_errors
 from hfld.rows import COMPARISON, finish, rows_of
 from hfld.stats import resampling_counts
-from hfld.worlds import PortraitWorld, Truth
+from hfld.worlds import PortraitWorld, Truth, world_of
 
 TARGETS = (0.0, 1.0)
 
@@ -63,6 +64,18 @@ class Bench:
     batch: int = 64
     precision: str = "auto"  # of G and the judges; landmarks and all last layers stay in float32
     progress: bool = True
+
+    @classmethod
+    def of(cls, profile: Profile) -> "Bench":
+        """A profile's networks, judges and truth."""
+        models = Models.of(profile)
+        return cls(
+            models,
+            Judges.of(profile),
+            size=profile.world.size,
+            world=world_of(profile),
+            batch=models.chunk(64),
+        )
 
     def __post_init__(self) -> None:
         check_independent(self.judges, self.models.networks())

@@ -11,14 +11,25 @@ from hfld.config import ROOT
 
 LAYERS = (
     {"attributes"},
-    {"editor_config", "config", "host", "portraits", "fetch"},
+    {"editor_config", "config", "photo_config", "host", "parallel", "portraits", "fetch"},
     {"data", "networks", "alignment", "photos", "cascades", "datasets", "augmentation"},
     {"checkpoints", "losses"},
-    {"training", "inversion", "models", "landmarks", "directions", "attribute_nets", "own_photo"},
+    {
+        "training",
+        "inversion",
+        "models",
+        "landmarks",
+        "pictures",
+        "directions",
+        "attribute_nets",
+        "photo_training",
+        "own_photo",
+    },
     {"editors"},
     {
         "judges",
         "photo_judges",
+        "official",
         "quantities",
         "stats",
         "rows",

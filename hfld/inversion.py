@@ -32,10 +32,12 @@ BATCH = 16  # random faces at a time
 EARLY = 0.25  # share of the steps after which a stranger is known
 WARM_UP, COOL_DOWN = 0.05, 0.5  # shares of the steps
 LOCAL = 0.5  # how far from the pivot, of the way to random latents, a tuned generator is held to the old one
-NEAREST = {"landmark": 1.0, "attribute": 1.0, "colour": 0.3, "mean": 0.1}
-COLOURS = 4  # blocks a side whose mean colours `nearest` compares
-SHIFTS = ((0.0, 0.0), (0.03, 0.0), (-0.03, 0.0), (0.0, 0.03), (0.0, -0.03))
-"""Of the side. A network reads a picture if it reads the same in all of these."""
+NEAREST = {"perceptual": 1.0, "pixel": 1.0, "landmark": 1.0, "attribute": 0.3, "mean": 0.1}
+"""Weights of `nearest`: it must look like a face of this world first."""
+VIEWS = ((0.0, 0.0, 1), (0.03, 0.0, 1), (-0.03, 0.0, 3), (0.0, 0.03, 3), (0.0, -0.03, 1))
+"""Shift to the right and down, of the side, and px of a blur. A network reads a picture if it reads the same
+in all of these.
+"""
 STEADY_POINT, STEADY_SCORE = 0.01, 0.15  # largest standard deviation of what counts as read
 
 
@@ -106,12 +108,12 @@ def nearest(
     watch: Watch = lambda progress: None,
     progress: bool = True,
 ) -> Inversion:
-    """The face of this world that is most like a picture of another: argmin over W, near to its mean, of the
-    distances of landmarks (H), attribute scores (R) and coarse colours. Landmarks and scores count where H
-    and R read them: where they find the same after the picture was moved a little.
+    """The face of this world that is most like a picture of another: as `invert`, but in W, nearer to its
+    mean, and with R's attribute scores as well. Landmarks and scores count where H and R read them: where
+    they find the same after the picture was moved and blurred a little.
     """
     _check(models, target)
-    moved = torch.cat([_shifted(target.to(models.device), *shift) for shift in SHIFTS])
+    moved = torch.cat([_moved(target.to(models.device), *view) for view in VIEWS])
     weights = dict(NEAREST)
     with torch.no_grad():
         scores = models.regressor(moved).float()
@@ -231,7 +233,6 @@ class _Goal:
         views = {
             "perceptual": lambda: self.models.perceptual(images),
             "pixel": lambda: images,
-            "colour": lambda: F.adaptive_avg_pool2d(images, COLOURS),
             "landmark": lambda: self.models.points(images),
             "attribute": lambda: self.models.regressor(images).float()[:, self.scored],
         }
@@ -310,18 +311,17 @@ def _whitening(w: Tensor) -> tuple[Tensor, Tensor]:
     return w.mean(dim=0), deviations[:, None] * vectors.T
 
 
-def _shifted(image: Tensor, right: float, down: float) -> Tensor:
-    """The picture moved by shares of its side, its border repeated."""
-    side = image.shape[-1]
-    x, y = round(right * side), round(down * side)
-    most = max(abs(x), abs(y))
-    padded = F.pad(image, (most, most, most, most), mode="replicate") if most else image
-    return padded[..., most - y : most - y + side, most - x : most - x + side]
+def _moved(image: Tensor, right: float, down: float, blur: int) -> Tensor:
+    """The picture shifted by shares of its side, its border repeated, and averaged over `blur` px squared."""
+    side, most = image.shape[-1], blur // 2 + round(0.1 * image.shape[-1])
+    x, y = most - round(right * side), most - round(down * side)
+    padded = F.avg_pool2d(F.pad(image, [most] * 4, mode="replicate"), blur, stride=1, padding=blur // 2)
+    return padded[..., y : y + side, x : x + side]
 
 
 def _spread(points: Tensor) -> float:
-    """How differently landmarks [len(SHIFTS), 106, 2] are read, after the shifts were undone."""
-    back = points - torch.tensor(SHIFTS).to(points)[:, None]
+    """How differently landmarks [len(VIEWS), 106, 2] are read, after the shifts were undone."""
+    back = points - torch.tensor(VIEWS).to(points)[:, None, :2]
     return float(back.std(dim=0).mean())
 
 

@@ -162,6 +162,25 @@ class FiguresConfig:
 
 
 @dataclass(frozen=True)
+class InversionConfig:
+    """From a picture to its latent (hfld/inversion.py). Distances are shares of that to a random face."""
+
+    start: Literal["sampled", "mean"]  # the nearest of the random faces, or the mean latent
+    samples: int  # random faces, which also give the unit of every distance
+    steps: int
+    lr: float  # Adam, in standard deviations of W
+    lambda_perceptual: float
+    lambda_pixel: float
+    lambda_landmark: float
+    lambda_mean: float  # squared distance from the mean latent, in standard deviations
+    stranger: float | None  # perceptual share above which a picture is not of this world; null: all are
+    tuning_steps: int  # of pivotal tuning, where it is asked for
+    tuning_lr: float
+    lambda_locality: float  # keeps the other faces of a tuned generator
+    seed: int
+
+
+@dataclass(frozen=True)
 class Paths:
     """Where one profile reads and writes."""
 
@@ -189,6 +208,7 @@ class Profile:
     tables: TablesConfig
     figures: FiguresConfig
     benchmark: BenchmarkConfig
+    inversion: InversionConfig
     attributes: AttributeTraining | None = None  # on photographs
     root: Path = ROOT
 
@@ -216,6 +236,7 @@ SECTIONS: dict[str, type] = {
     "tables": TablesConfig,
     "figures": FiguresConfig,
     "benchmark": BenchmarkConfig,
+    "inversion": InversionConfig,
 }
 
 

@@ -2,7 +2,7 @@
 
     photo = open_photo("me.jpg")                 # a file, its bytes, or an array
     print(photo.message)                         # what was found and chosen
-    image = photo.image(256)                     # [1, 3, 256, 256], for hfld.inversion.invert
+    image = photo.image(256)                     # [1, 3, 256, 256], for hfld.inversion
     save_png("me2.png", paste_back(photo, edited))
 
 Faces and eyes are found by the cascades that come with OpenCV: offline, nearly frontal faces of any roll.
@@ -86,7 +86,7 @@ def open_photo(
         raise ValueError(
             f"no face was found in this picture of {width} x {height} px; it should be seen from the front, "
             "well lit, and at least a twentieth of the picture wide. If the picture is an aligned face "
-            "already, open it with aligned=True"
+            "already, say so (aligned=True)"
         )
     if not 0 <= face < len(faces):
         raise ValueError(f"face: {face}, but {_count(faces)} found; expected 0 to {len(faces) - 1}")
@@ -154,16 +154,23 @@ def face_mask(landmarks: np.ndarray, size: int, *, feather: float = 0.1) -> np.n
     return cv2.blur(cv2.blur(mask, (width, width)), (width, width))
 
 
-def save_png(path: Path | str, picture: np.ndarray, note: dict[str, Any] | None = None) -> None:
+def marked_png(picture: np.ndarray, note: dict[str, Any] | None = None) -> bytes:
     """A photo with a changed face as PNG: its metadata say that it is synthetic, and hold `note` as JSON."""
     info = PngImagePlugin.PngInfo()
     info.add_itxt("Comment", MARK)
     info.add_itxt("XML:com.adobe.xmp", XMP)
     if note is not None:
         info.add_itxt("hfld", json.dumps(note, ensure_ascii=False))
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png", pnginfo=info)
+    return buffer.getvalue()
+
+
+def save_png(path: Path | str, picture: np.ndarray, note: dict[str, Any] | None = None) -> None:
+    """Write `marked_png` to a file."""
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    Image.fromarray(picture).save(temporary, "png", pnginfo=info)
+    temporary.write_bytes(marked_png(picture, note))
     temporary.replace(path)
 
 

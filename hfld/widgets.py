@@ -16,13 +16,15 @@ from ipywidgets import Layout
 
 from hfld.attributes import attribute_index
 from hfld.config import ROOT, Profile, load_profile
+from hfld.photo_panel import PhotoPanel
 from hfld.sliders import AttributeList
 from hfld.studio import markup
 from hfld.studio.engine import Engine, Face, LockExpression
 from hfld.studio.gauges import Gauges
 from hfld.studio.latest import LatestQueue, Stage
+from hfld.studio.own_face import OwnFace
 from hfld.studio.pictures import difference, landmark_overlay
-from hfld.studio.session import Invert, Session, title, write
+from hfld.studio.session import Session, title, write
 from hfld.studio.state import LARGEST_SEED, State
 
 EDITORS = ("hfld", "baseline")
@@ -43,7 +45,6 @@ class LatentEditor(W.VBox):
         editors: Sequence[str] = EDITORS,  # of the profile; the second stands beside the first
         *,
         seed: int = 1,
-        invert: Invert | None = None,  # opens photos
         lock_expression: LockExpression | None = None,  # for the profile's editors
         folder: Path | None = None,  # of saved faces; runs/<profile>/faces if None
     ) -> None:
@@ -57,7 +58,9 @@ class LatentEditor(W.VBox):
             )
         self.folder = folder or runs / "faces"
         second = [*engine.editors, None][1]
-        self.session = Session(engine, seed=seed, second=second, invert=invert, changed=self._changed)
+        self.session = Session(
+            engine, seed=seed, second=second, open_photo=self._open_photo, changed=self._changed
+        )
         self._guard, self._quiet = threading.RLock(), False
         self._faces: dict[str, Face] = {}  # the newest pictures,
         self._drawn: State | None = None  # and the state that they show
@@ -68,6 +71,7 @@ class LatentEditor(W.VBox):
         self._changed(self.session.state)
 
     def close(self) -> None:
+        self.photo.close()
         if self.queue is not None:
             self.queue.close()
         super().close()
@@ -126,6 +130,14 @@ class LatentEditor(W.VBox):
             )
         }
         self.saved = W.HTML()
+        self.photo = PhotoPanel(
+            engine,
+            use=self._use,
+            save=lambda kind: self._try(lambda: self._save(kind)),
+            say=self.say,
+            redraw=lambda: self.queue.submit(self.session.state),
+            rest=lambda seconds: self.queue.wait(seconds),
+        )
         self._connect()
 
     def _connect(self) -> None:
@@ -172,11 +184,12 @@ class LatentEditor(W.VBox):
             [
                 W.VBox([self.trajectory]),
                 self.faces,
+                self.photo,
                 W.VBox([self.snapshot, self.snapshots]),
                 W.VBox([W.HBox(list(self.saves.values()), layout=bar), self.saved]),
                 W.VBox([self.layers, W.HTML(layers)]),
             ],
-            titles=["Trajectory", "Gallery", "Snapshots", "Save", "Advanced"],
+            titles=["Trajectory", "Gallery", "Own photo", "Snapshots", "Save", "Advanced"],
         )
         self.tabs.observe(
             lambda change: self._fill_gallery() if change["new"] == 1 else None, names="selected_index"
@@ -248,6 +261,7 @@ class LatentEditor(W.VBox):
         return [
             *([Stage(session.previews, self._show_previews)] if preview else []),
             Stage(session.faces, self._deliver_faces, after=REST if preview else 0.0),
+            Stage(self._pasted, lambda state, picture: self.photo.show(session.own_face(state), picture)),
             Stage(lambda state: session.gauges(state, self._faces), self._show_gauges, after=REST),
             Stage(session.trajectories, self._show_trajectory, after=REST),
             Stage(lambda state: session.gauges(state, self._faces, floor=True), self._show_gauges),
@@ -260,6 +274,20 @@ class LatentEditor(W.VBox):
                 self._sync(self.session.state)
             self.attributes.show_scores(faces[state.editor].scores)
             self._show_faces()
+
+    def _pasted(self, state: State) -> np.ndarray | None:
+        return self.session.pasted(state, oval=self.photo.oval.value, preview=True)
+
+    def _open_photo(self, name: str, content: bytes) -> str:
+        """A picture without a recipe: its face is searched in the background."""
+        words = self.photo.open(name, content)
+        self.tabs.selected_index = self.tabs.children.index(self.photo)
+        return words
+
+    def _use(self, own: OwnFace) -> None:
+        """A face was found, in the thread of the search."""
+        with self._guard:
+            self._try(lambda: self.session.use(own))
 
     def _show_previews(self, state: State, pictures: Mapping[str, np.ndarray]) -> None:
         for name, image in pictures.items():

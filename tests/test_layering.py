@@ -46,7 +46,7 @@ LAYERS = (
     },
     {"figures", "plots", "gallery", "report", "sweeps"},
     {"studio"},
-    {"export", "sliders", "widgets"},
+    {"export", "sliders", "photo_panel", "widgets"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.checkpoints import sha256
-from hfld.config import Profile
+from hfld.config import InversionConfig, Profile
 from hfld.editors import Editor, directions_file, make_editor, reach
 from hfld.evaluation import to_bytes
 from hfld.judges import Judges, read, state_hash
@@ -44,6 +44,7 @@ class Engine:
     world: PortraitWorld | None = None  # gives the floor of the gauges by exact counterfactuals
     lock_expression: LockExpression | None = None  # None: the expression lock is not offered
     preview: int | None = None  # side of the pictures while a slider is dragged; None: the full ones
+    inversion: InversionConfig | None = None  # how a photo's latent is searched; None: photos are not opened
     profile: str = "networks"
     weights: Mapping[str, str] = field(default_factory=dict)  # name -> sha256; recipes are bound to these
 
@@ -61,7 +62,8 @@ class Engine:
         """Load what `profile` names; a missing file's error says which command makes it."""
         paths = profile.paths
         made = {name: make_editor(name, weights=paths.weights) for name in editors}
-        models = Models.load(paths.world)
+        h = paths.weights / "landmarks.safetensors"
+        models = Models.load(paths.world, landmarks=h if h.is_file() else None)  # only inversion needs it
         weights = _hashes_of_editors(made)
         weights |= {name: models.hashes[name] for name in ("generator", "regressor")}
         files = {name: directions_file(paths.weights, name) for name in editors}
@@ -73,6 +75,7 @@ class Engine:
             world=PortraitWorld(size=profile.world.size, workers=1),
             lock_expression=lock_expression,
             preview=64 if profile.world.size > 128 else None,
+            inversion=profile.inversion,
             profile=profile.name,
             weights=weights,
         )
@@ -87,6 +90,11 @@ class Engine:
     def shape(self) -> tuple[int, int]:
         """L and w_dim."""
         return tuple(self.models.ws(self.models.latents(1, seed=0, split="test")).shape[1:])
+
+    @cached_property
+    def size(self) -> int:
+        """Image side, px."""
+        return len(self.original(Source.of_seed(0)).image)
 
     @property
     def rows(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from hfld.figures import COLOURS, LABELS
+from hfld.inversion import Fidelity
 from hfld.studio.gauges import Gauge, Gauges
 
 STYLE = """<style>
@@ -76,6 +77,15 @@ button.hfld-picture:focus-visible { outline: 3px solid var(--accent); outline-of
 .hfld-thumb { padding: 0 2px; }
 .hfld-thumb img { width: 100%; border-radius: 6px; display: block; }
 .hfld a { color: var(--accent); }
+.hfld-own { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-end; margin: 4px 0; }
+.hfld-own figure { flex: 0 1 150px; min-width: 90px; }
+.hfld-own figure.wide { flex: 0 1 auto; }
+.hfld-own figcaption { font-size: 12px; }
+.hfld-own img { display: block; width: 100%; border-radius: 6px; }
+.hfld-own figure.wide img { width: auto; max-width: 100%; max-height: 300px; }
+.hfld-own .arrow { align-self: center; color: var(--soft); font-size: 20px; }
+.hfld-progress { display: flex; align-items: center; gap: 8px; margin: 4px 0; }
+.hfld-progress progress { width: 220px; accent-color: var(--accent); }
 </style>"""
 
 SIGNS = {"green": ("●", "within the floor"), "amber": ("▲", "above the floor"), "red": ("■", "far above it")}
@@ -170,6 +180,44 @@ def saved(folder: Path, files: Sequence[tuple[str, bytes, str]]) -> str:
         for name, content, kind in files
     ]
     return f'<div>{" · ".join(links)}</div><div class="hfld-hint">also in {html.escape(str(folder))}</div>'
+
+
+def search(square: np.ndarray, image: np.ndarray | None, *, share: float, text: str) -> str:
+    """A search for a photo's face: the aligned picture, the best so far, how far it is."""
+    figures = _pictures([("Aligned", square), *([] if image is None else [("Best so far", image)])])
+    bar = f'<progress max="1" value="{share:.3f}" aria-label="progress of the search"></progress>'
+    line = f'<span class="soft">{share:.0%}, {html.escape(text)}</span>'
+    return f'{figures}<div class="hfld-progress">{bar}{line}</div>'
+
+
+def own(square: np.ndarray, image: np.ndarray, pasted: np.ndarray | None, text: str) -> str:
+    """What was found for a photo, and the photo with the edited face in it."""
+    figures = _pictures([("Aligned", square), ("Found", image)], wide=pasted)
+    return f'{figures}<div class="hfld-hint">{html.escape(text)}</div>'
+
+
+def fidelity(found: Fidelity | None) -> str:
+    """How faithful an inversion is, in one line."""
+    if found is None:
+        return ""
+    return (
+        f"Landmarks {found.landmark_px:.2f} px of 128 apart, identity {found.identity:.2f} (cosine), "
+        f"perceptual distance {found.perceptual:.0%} of that to a random face."
+    )
+
+
+def _pictures(small: Sequence[tuple[str, np.ndarray]], wide: np.ndarray | None = None) -> str:
+    cells = []
+    for name, image in small:
+        alt = f"your photo: {name.lower()}"
+        shown = f'<img src="{data_uri(image)}" alt="{alt}" decoding="sync">'
+        cells.append(f"<figure><figcaption>{name}</figcaption>{shown}</figure>")
+    if wide is not None:
+        shown = f'<img src="{data_uri(wide)}" alt="your photo with the edited face" decoding="sync">'
+        caption = "<figcaption>Your photo, edited</figcaption>"
+        cells.append(f'<figure class="wide">{caption}{shown}</figure>')
+    arrow = '<span class="arrow" aria-hidden="true">→</span>'
+    return f'<div class="hfld-own">{arrow.join(cells)}</div>'
 
 
 def gauges(found: Mapping[str, Gauges], *, size: int) -> str:

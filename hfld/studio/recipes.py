@@ -120,7 +120,8 @@ def _source_to_json(source: Source) -> dict[str, Any]:
     if source.seed is not None:
         return {"seed": source.seed}
     values = source.ws.numpy().astype("<f4")
-    return {"ws": base64.b64encode(values.tobytes()).decode(), "shape": list(values.shape)}
+    ws = {"ws": base64.b64encode(values.tobytes()).decode(), "shape": list(values.shape)}
+    return ws | ({"name": source.name} if source.name else {})
 
 
 def _source_from_json(values: dict[str, Any]) -> Source:
@@ -128,7 +129,9 @@ def _source_from_json(values: dict[str, Any]) -> Source:
         return Source.of_seed(values["seed"])
     try:
         array = np.frombuffer(base64.b64decode(values["ws"], validate=True), "<f4")
-        return Source.of_latent(torch.from_numpy(array.reshape(values["shape"]).copy()))
+        return Source.of_latent(
+            torch.from_numpy(array.reshape(values["shape"]).copy()), values.get("name", "")
+        )
     except (ValueError, TypeError) as error:
         raise ValueError(f"the recipe's latent is damaged: {error}") from error
 

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from hfld.attributes import attribute_index
 from hfld.figures import LABELS
+from hfld.own_photo import marked_png, paste_back
 from hfld.studio import exports, recipes
 from hfld.studio.engine import Engine, Face
 from hfld.studio.gauges import Floor, Gauges, measure_floor, read, read_gauges
+from hfld.studio.own_face import OwnFace
 from hfld.studio.pictures import sheet
 from hfld.studio.state import LARGEST_SEED, History, Source, State
 
@@ -21,8 +23,8 @@ STEPS = 7  # pictures of a trajectory
 SAVED_SHOWN = 16  # faces in the gallery
 EXPORT_SIDE = 256  # px of films and sheets of smaller faces
 
-Invert = Callable[[np.ndarray], Tensor]
-"""A photo, uint8 [H, W, 3] -> ws [1, L, w_dim] of the nearest face; ValueError says why there is none."""
+OpenPhoto = Callable[[str, bytes], str]
+"""Name and content of a picture file: starts to look for its face, and says so."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,14 @@ class Session:
         seed: int = 1,
         editor: str | None = None,  # the first of the engine's if None
         second: str | None = None,
-        invert: Invert | None = None,
+        open_photo: OpenPhoto | None = None,  # None: photos are refused
         changed: Callable[[State], None] = lambda state: None,
         dice: Callable[[], int] | None = None,  # -> a seed
     ) -> None:
         names = list(engine.editors)
         start = State(source=Source.of_seed(seed), editor=editor or names[0], second=second)
-        self.engine, self.changed, self._invert = engine, changed, invert
+        self.engine, self.changed, self._open_photo = engine, changed, open_photo
+        self._own: dict[str, OwnFace] = {}  # by the key of their latent
         self.history = History(engine.check(start))
         self.snapshots: list[Snapshot] = []
         self._dice = dice or _throw
@@ -88,6 +91,28 @@ class Session:
 
     def set_latent(self, ws: Tensor) -> None:
         self._go(replace(self.state, source=Source.of_latent(ws)))
+
+    def use(self, own: OwnFace) -> None:
+        """The face of a photo, unedited."""
+        source = Source.of_latent(own.found.ws, own.name)
+        self._own[source.key] = own
+        self._go(replace(self.state, source=source, targets={}, active=None))
+
+    def own_face(self, state: State) -> OwnFace | None:
+        """The photo that the state's face was found in here."""
+        return self._own.get(state.source.key)
+
+    def pasted(self, state: State, *, oval: bool = True, preview: bool = False) -> np.ndarray | None:
+        """The photo with the edited face in its place, uint8 [H, W, 3]; None where there is no photo.
+
+        `oval`: only the face changes, neither hair nor background.
+        """
+        if (own := self.own_face(state)) is None:
+            return None
+        face, points = self.engine.result(state).image, None
+        if oval and self.engine.judges is not None:
+            points = np.stack([self.points(self.engine.original(state.source).image), self.points(face)])
+        return paste_back(own.preview if preview else own.photo, face, landmarks=points)
 
     def set_editor(self, name: str) -> None:
         """Choose the editor; if it stood beside, the two change places."""
@@ -185,14 +210,13 @@ class Session:
         text = content if name.lower().endswith(".json") else exports.recipe_in_png(content)
         if text is not None:
             return f"{name}: {self.load_recipe(text)}"
-        photo = exports.open_picture(content)
-        if self._invert is None:
+        exports.open_picture(content)
+        if self._open_photo is None:
             raise ValueError(
                 f"{name} is a picture without a recipe. To edit a photo it must be inverted into the "
                 "generator's latents, which this session cannot do; it loads recipes and saved faces"
             )
-        self.set_latent(self._invert(np.asarray(photo.convert("RGB"))))
-        return f"{name}: the nearest face of this generator"
+        return self._open_photo(name, content)
 
     def load_recipe(self, text: str | bytes) -> str:
         """Go to a recipe's state; ValueError if it belongs to other weights."""
@@ -217,7 +241,9 @@ class Session:
         return entries
 
     def files(self, kind: str) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of an export: "face" (picture, latent, recipe), "gif", "mp4" or "sheet"."""
+        """Names and contents of an export: "face" (picture, latent, recipe), "gif", "mp4", "sheet", "photo"
+        (the edited face in it) or "photo_face" (only its oval).
+        """
         state, stem = self.state, self.stem
         recipe = recipes.recipe(self.engine, state)
         if kind == "face":
@@ -229,8 +255,12 @@ class Session:
             yield f"{stem}.{kind}", getattr(exports, kind)(self._film(state))
         elif kind == "sheet":
             yield f"{stem}_sheet.png", exports.png(self._sheet(state), recipe)
+        elif kind in ("photo", "photo_face"):
+            if (picture := self.pasted(state, oval=kind == "photo_face")) is None:
+                raise ValueError("this face is not from a photo that was opened here; open one first")
+            yield f"{stem}_pasted.png", marked_png(picture, recipe)
         else:
-            raise ValueError(f"kind must be face, gif, mp4 or sheet, not {kind!r}")
+            raise ValueError(f"kind must be face, gif, mp4, sheet, photo or photo_face, not {kind!r}")
 
     @property
     def stem(self) -> str:
@@ -257,7 +287,7 @@ class Session:
     @property
     def size(self) -> int:
         """Image side, px."""
-        return len(self.engine.original(self.state.source).image)
+        return self.engine.size
 
 
 def write(folder: Path, files: Iterator[tuple[str, bytes]]) -> list[Path]:

@@ -1,6 +1,7 @@
 """What a person has chosen in the editor, as values that never change, and the history of these values."""
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from torch import Tensor
 from hfld.attributes import ATTRIBUTES, attribute_index
 
 LARGEST_SEED = 2**31 - 1
+LONGEST_NAME = 24  # letters
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Source:
     seed: int | None = None
     ws: Tensor | None = field(default=None, compare=False)  # [1, L, w_dim]; only without a seed
     key: str = ""  # digest of ws, by which two latents are told apart
+    name: str = field(default="", compare=False)  # of the photo that the latent was made from
 
     @classmethod
     def of_seed(cls, seed: int) -> Self:
@@ -29,8 +32,8 @@ class Source:
         return cls(seed=seed)
 
     @classmethod
-    def of_latent(cls, ws: Tensor) -> Self:
-        """ws [L, w_dim] or [1, L, w_dim], finite."""
+    def of_latent(cls, ws: Tensor, name: str = "") -> Self:
+        """ws [L, w_dim] or [1, L, w_dim], finite, and the name of the photo that it is from."""
         ws = torch.as_tensor(ws).detach().cpu().float()
         ws = ws[None] if ws.ndim == 2 else ws
         if ws.ndim != 3 or len(ws) != 1:
@@ -38,11 +41,14 @@ class Source:
         if not bool(ws.isfinite().all()):
             raise ValueError("the latent holds values that are not finite")
         digest = hashlib.sha256(ws.contiguous().numpy().tobytes()).hexdigest()
-        return cls(ws=ws.contiguous().clone(), key=digest)
+        name = re.sub(r"[^\w-]+", "-", str(name)).strip("-")[:LONGEST_NAME]
+        return cls(ws=ws.contiguous().clone(), key=digest, name=name)
 
     @property
     def label(self) -> str:
-        return f"seed {self.seed}" if self.seed is not None else f"latent {self.key[:6]}"
+        if self.seed is not None:
+            return f"seed {self.seed}"
+        return f"photo {self.name}" if self.name else f"latent {self.key[:6]}"
 
 
 @dataclass(frozen=True)

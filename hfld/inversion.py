@@ -1,0 +1,336 @@
+"""From a picture to a latent: optimisation in W+, and a copy of G tuned around the latent.
+
+    found = invert(models, photo.image(64), settings.inversion)
+    if found.stranger:                       # a photograph, in a world of drawings
+        found = nearest(models, photo.image(64), settings.inversion)
+    fidelity(found, identity=judges.identity, landmarks=judges.landmarks)
+
+Every distance is a share of the mean distance between the picture and random faces: 1 is as far as any face,
+0 the same. Steps are in standard deviations of W along its principal axes. So settings carry over between
+generators. Abdal et al. 2019 (W+), Karras et al. 2020 (projection), Zhu et al. 2020 (whitened W), Roich et
+al. 2021 (pivotal tuning).
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from hfld.attributes import ATTRIBUTES
+from hfld.config import InversionConfig
+from hfld.losses import content_loss, landmark_loss
+from hfld.models import Models
+
+W_SAMPLES = 4096  # latents of the mean and the axes of W; only the mapping network sees them
+RIDGE = 1e-3  # of W's mean variance, added to every axis: thin ones can be used too
+BATCH = 16  # random faces at a time
+EARLY = 0.25  # share of the steps after which a stranger is known
+WARM_UP, COOL_DOWN = 0.05, 0.5  # shares of the steps
+LOCAL = 0.5  # how far from the pivot, of the way to random latents, a tuned generator is held to the old one
+NEAREST = {"perceptual": 1.0, "pixel": 1.0, "landmark": 1.0, "attribute": 0.3, "mean": 0.1}
+"""Weights of `nearest`: it must look like a face of this world first."""
+VIEWS = ((0.0, 0.0, 1), (0.03, 0.0, 1), (-0.03, 0.0, 3), (0.0, 0.03, 3), (0.0, -0.03, 1))
+"""Shift to the right and down, of the side, and px of a blur. A network reads a picture if it reads the same
+in all of these.
+"""
+STEADY_POINT, STEADY_SCORE = 0.01, 0.15  # largest standard deviation of what counts as read
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The best so far, after `step` of `steps`."""
+
+    step: int
+    steps: int
+    ws: Tensor  # [1, L, w_dim]
+    image: Tensor  # [1, 3, S, S] in [-1, 1]
+    terms: Mapping[str, float]  # distances as shares; "mean" in variances of W
+
+
+Watch = Callable[[Progress], bool | None]
+"""Called after every step; True ends the search, which returns its best so far."""
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """A latent, its picture, and how near it is to the target."""
+
+    target: Tensor  # [1, 3, S, S] in [-1, 1]
+    ws: Tensor  # [1, L, w_dim]
+    image: Tensor  # [1, 3, S, S] in [-1, 1], G(ws)
+    terms: Mapping[str, float]
+    steps: int  # taken
+    complete: bool  # False: ended early, by `watch` or as a stranger
+    stranger: bool = False  # the target is not of this generator's world
+    attributes_read: Mapping[str, float] = field(default_factory=dict)  # scores that `nearest` compared
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How faithful an inversion is, read by networks that did not search."""
+
+    perceptual: float  # share of the distance to a random face
+    identity: float  # cosine
+    landmark_px: float  # mean distance of the landmarks, px of 128
+
+
+def invert(
+    models: Models,
+    target: Tensor,  # [1, 3, S, S] in [-1, 1], aligned as the generator's own images
+    config: InversionConfig,
+    *,
+    watch: Watch = lambda progress: None,
+    progress: bool = True,
+) -> Inversion:
+    """The picture's ws [1, L, w_dim]: argmin of sum_k lambda_k d_k(G(ws)) / mean_j d_k(G(w_j)) + lambda_mean
+    mean(v^2), where d_k is the distance to the target in F's features (perceptual), pixels and H's landmarks
+    (left out where there is no H), v the whitened ws, and w_j random latents, the nearest of which is the
+    start. It ends as a stranger if the perceptual share is still above `config.stranger` after a quarter of
+    the steps.
+    """
+    names = ("perceptual", "pixel", "landmark") if models.landmarks is not None else ("perceptual", "pixel")
+    weights = {name: getattr(config, f"lambda_{name}") for name in (*names, "mean")}
+    goal = _Goal(models, target, weights, config)
+    start = goal.start(config.start).expand(-1, goal.rows, -1)
+    return _descend(goal, start, watch=watch, progress=progress, limit=config.stranger)
+
+
+def nearest(
+    models: Models,
+    target: Tensor,  # [1, 3, S, S] in [-1, 1]: a photograph, in a world of drawings
+    config: InversionConfig,
+    *,
+    watch: Watch = lambda progress: None,
+    progress: bool = True,
+) -> Inversion:
+    """The face of this world that is most like a picture of another: as `invert`, but in W, nearer to its
+    mean, and with R's attribute scores as well. Landmarks and scores count where H and R read them: where
+    they find the same after the picture was moved and blurred a little.
+    """
+    _check(models, target)
+    moved = torch.cat([_moved(target.to(models.device), *view) for view in VIEWS])
+    weights = dict(NEAREST)
+    with torch.no_grad():
+        scores = models.regressor(moved).float()
+        steady = scores.std(dim=0) <= STEADY_SCORE
+        if models.landmarks is None or _spread(models.points(moved)) > STEADY_POINT:
+            del weights["landmark"]
+    if not steady.any():
+        del weights["attribute"]
+    goal = _Goal(models, target, weights, config, scored=steady)
+    found = _descend(goal, goal.start("sampled"), watch=watch, progress=progress)
+    read = {name: float(scores[0, k]) for k, name in enumerate(ATTRIBUTES) if steady[k]}
+    return replace(found, attributes_read=read)
+
+
+def tune(
+    models: Models,
+    found: Inversion,
+    config: InversionConfig,
+    *,
+    watch: Watch = lambda progress: None,
+    progress: bool = True,
+) -> nn.Module:
+    """A copy of G that draws `found.target` at the pivot `found.ws`: Roich et al. 2021.
+
+    Minimises perceptual and pixel distance at the pivot, and lambda_locality times those between the copy
+    and G on the way to random latents, so that other faces stay. The mapping network is not touched.
+    """
+    weights = {"perceptual": config.lambda_perceptual, "pixel": config.lambda_pixel}
+    goal = _Goal(models, found.target, weights, config)
+    tuned = copy.deepcopy(models.generator)
+    parameters = [p for name, p in tuned.named_parameters() if not name.startswith("mapping.")]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(parameters, lr=config.tuning_lr)
+    pivot, steps = found.ws.to(models.device), config.tuning_steps
+    others = models.ws(models.latents(max(steps, 1), seed=config.seed + 1, split="train"))
+    for step in tqdm(range(steps), desc="tuning", disable=not progress):
+        near = torch.lerp(pivot, others[[step]], LOCAL)
+        x, y = tuned.synthesis(torch.cat([pivot, near]), noise="fixed").float().split(1)
+        with torch.no_grad():
+            before = goal.observe(models.images(near).float())
+        terms, drift = goal.shares(x), goal.shares(y, before)
+        total = sum(weights[k] * (terms[k] + config.lambda_locality * drift[k]) for k in weights).mean()
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        optimizer.step()
+        if watch(Progress(step + 1, steps, found.ws, x.detach().clamp(-1, 1), _numbers(terms))):
+            break
+    return tuned.requires_grad_(False)
+
+
+@torch.inference_mode()
+def fidelity(
+    found: Inversion,
+    *,
+    identity: nn.Module,  # -> [N, E]
+    landmarks: nn.Module,  # -> [N, 212]: a judge, not the H of the search
+    points: Tensor | None = None,  # exact landmarks [106, 2] of the target; None: as read in it
+) -> Fidelity:
+    """Compare the inversion with its target."""
+    pair = torch.cat([found.target, found.image])
+    person = identity(pair).float().flatten(1)
+    read = landmarks(pair).float().reshape(2, -1, 2)
+    true = read[0] if points is None else torch.as_tensor(points).to(read)
+    return Fidelity(
+        perceptual=found.terms["perceptual"],
+        identity=float(F.cosine_similarity(person[:1], person[1:])),
+        landmark_px=float(128 * (read[1] - true).norm(dim=-1).mean()),
+    )
+
+
+class _Goal:
+    """Distances to a target, in shares of a random face's, and W in standard deviations."""
+
+    def __init__(
+        self,
+        models: Models,
+        target: Tensor,
+        weights: Mapping[str, float],  # name of a distance, or "mean" -> lambda
+        config: InversionConfig,
+        *,
+        scored: Tensor | None = None,  # [40] bool: attributes that are compared
+    ) -> None:
+        _check(models, target)
+        self.models, self.weights, self.config, self.scored = models, weights, config, scored
+        self.names = [name for name in weights if name != "mean"]
+        self.target = target.to(models.device)
+        with torch.no_grad():
+            w = models.generator.mapping(self._latents(W_SAMPLES)).float()
+            self.mean, self.axes = _whitening(w)
+            self.rows = models.generator.num_ws
+            self.seen = self.observe(self.target)
+            self.samples = w[: config.samples]
+            parts = [self._raw(self.observe(self.images(part))) for part in self.samples.split(BATCH)]
+            raw = {name: torch.cat([part[name] for part in parts]) for name in self.names}
+        self.units = {name: values.mean().clamp_min(1e-12) for name, values in raw.items()}
+        self.totals = sum(weights[name] * raw[name] / self.units[name] for name in self.names)
+
+    def _latents(self, count: int) -> Tensor:
+        return self.models.latents(count, seed=self.config.seed, split="train").to(self.models.device)
+
+    def images(self, w: Tensor) -> Tensor:
+        """w [N, w_dim] or ws [N, L, w_dim] -> [N, 3, S, S]."""
+        return self.models.images(self.models.generator.repeat(w) if w.ndim == 2 else w).float()
+
+    def ws(self, v: Tensor) -> Tensor:
+        """Whitened [1, 1 or L, w_dim] -> ws [1, L, w_dim]."""
+        return (self.mean + v @ self.axes).expand(-1, self.rows, -1)
+
+    def start(self, kind: str) -> Tensor:
+        """Whitened [1, 1, w_dim]: the mean latent, or the nearest of the random ones."""
+        w = self.mean if kind == "mean" else self.samples[self.totals.argmin()]
+        return torch.linalg.solve(self.axes.T, w - self.mean)[None, None]
+
+    def observe(self, images: Tensor) -> dict[str, Any]:
+        """What is compared of images [N, 3, S, S]."""
+        views = {
+            "perceptual": lambda: self.models.perceptual(images),
+            "pixel": lambda: images,
+            "landmark": lambda: self.models.points(images),
+            "attribute": lambda: self.models.regressor(images).float()[:, self.scored],
+        }
+        return {name: views[name]() for name in self.names}
+
+    def _raw(self, one: Mapping[str, Any], other: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+        """name -> distances [N] of N observed images to one, the target if None."""
+        other = self.seen if other is None else other
+        return {name: _distance(name, one[name], other[name]) for name in self.names}
+
+    def shares(self, images: Tensor, other: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+        """name -> distances [N] of images to one observed picture, in units of a random face's."""
+        raw = self._raw(self.observe(images), other)
+        return {name: raw[name] / self.units[name] for name in self.names}
+
+
+def _descend(
+    goal: _Goal,
+    start: Tensor,  # whitened [1, 1 or L, w_dim]
+    *,
+    watch: Watch,
+    progress: bool,
+    limit: float | None = None,  # of the perceptual share
+) -> Inversion:
+    """Adam from the start; the best latent on the way."""
+    config, steps = goal.config, goal.config.steps
+    v = start.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([v], lr=config.lr, betas=(0.9, 0.99))
+    least, best, stranger, ended = float("inf"), None, False, False
+    for step in tqdm(range(steps + 1), desc="inversion", disable=not progress):
+        done = step / max(steps, 1)
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * min(1.0, 0.1 + done / WARM_UP) * min(1.0, (1 - done) / COOL_DOWN)
+        ws = goal.ws(v)
+        image = goal.images(ws)
+        terms = {**goal.shares(image), "mean": v.square().mean()[None]}
+        total = sum(goal.weights[name] * value for name, value in terms.items()).mean()
+        if float(total.detach()) < least:
+            least, numbers = float(total.detach()), _numbers(terms)
+            best = Progress(step, steps, ws.detach().clone(), image.detach().clamp(-1, 1), numbers)
+        if step < steps:
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            optimizer.step()
+        ended = bool(watch(replace(best, step=step)))
+        stranger = limit is not None and step >= EARLY * steps and best.terms["perceptual"] > limit
+        if ended or stranger:
+            break
+    return Inversion(
+        target=goal.target,
+        ws=best.ws.cpu(),
+        image=best.image,
+        terms=best.terms,
+        steps=step,
+        complete=step == steps,
+        stranger=stranger,
+    )
+
+
+def _distance(name: str, images: Any, target: Any) -> Tensor:
+    """Distances [N] of N observations to one."""
+    if name == "perceptual":
+        features: Sequence[Tensor] = [f.expand_as(g) for f, g in zip(target, images, strict=True)]
+        return content_loss(features, images)
+    target = target.expand_as(images)
+    if name == "landmark":
+        return landmark_loss(images, target)
+    change = (images - target).flatten(1)
+    return change.abs().mean(dim=1) if name == "attribute" else change.square().mean(dim=1)
+
+
+def _whitening(w: Tensor) -> tuple[Tensor, Tensor]:
+    """w [N, w_dim] -> mean [w_dim] and axes [w_dim, w_dim]: w = mean + v @ axes with v about N(0, I)."""
+    values, vectors = torch.linalg.eigh(torch.cov(w.T))
+    deviations = (values.clamp_min(0) + RIDGE * values.mean()).sqrt()
+    return w.mean(dim=0), deviations[:, None] * vectors.T
+
+
+def _moved(image: Tensor, right: float, down: float, blur: int) -> Tensor:
+    """The picture shifted by shares of its side, its border repeated, and averaged over `blur` px squared."""
+    side, most = image.shape[-1], blur // 2 + round(0.1 * image.shape[-1])
+    x, y = most - round(right * side), most - round(down * side)
+    padded = F.avg_pool2d(F.pad(image, [most] * 4, mode="replicate"), blur, stride=1, padding=blur // 2)
+    return padded[..., y : y + side, x : x + side]
+
+
+def _spread(points: Tensor) -> float:
+    """How differently landmarks [len(VIEWS), 106, 2] are read, after the shifts were undone."""
+    back = points - torch.tensor(VIEWS).to(points)[:, None, :2]
+    return float(back.std(dim=0).mean())
+
+
+def _numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(value.detach().mean()) for name, value in terms.items()}
+
+
+def _check(models: Models, target: Tensor) -> None:
+    if models.perceptual is None:
+        raise ValueError("there is no perceptual network, which inversion needs")
+    if target.ndim != 4 or target.shape[:2] != (1, 3) or target.shape[2] != target.shape[3]:
+        raise ValueError(f"target: shape {tuple(target.shape)}, expected [1, 3, S, S]")

@@ -1,0 +1,152 @@
+"""The part of the editor where one's own photo becomes a face, and the edited face goes back into it."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as W
+import numpy as np
+from ipywidgets import Layout
+
+from hfld.studio import markup
+from hfld.studio.engine import Engine
+from hfld.studio.own_face import Found, OwnFace, OwnFaces, summary
+
+EVERY = 0.25  # seconds between two pictures of a search
+PATIENCE = 1.0  # seconds that each step of a search waits for the sliders' pictures
+HINT = (
+    "Choose a picture: its face is turned upright and aligned, and the latent that draws it is searched. "
+    "The picture stays on the machine that this notebook runs on. The sliders work meanwhile."
+)
+
+
+class PhotoPanel(W.VBox):
+    """Choose a picture, watch the search, take its best or cancel; save the photo with the edited face."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        use: Callable[[OwnFace], None],  # takes the face that was found
+        save: Callable[[str], None],  # "photo" or "photo_face"
+        say: Callable[..., None],  # text, error=
+        redraw: Callable[[], None],  # the pasted photo is wanted in another way
+        rest: Callable[
+            [float], object
+        ],  # waits until the sliders' pictures are drawn, at most so many seconds
+    ) -> None:
+        self._engine, self._use, self._say, self._redraw, self._rest = engine, use, say, redraw, rest
+        self._quiet, self._shown, self._busy = False, 0.0, False
+        small = Layout(width="auto")
+        self.upload = W.FileUpload(accept="image/*", description="Choose a picture", layout=small)
+        self.face = W.Dropdown(layout=Layout(width="150px", display="none"))
+        self.aligned = W.Checkbox(description="it is an aligned face already", indent=False, layout=small)
+        self.view = W.HTML(markup.hint(HINT))
+        self.take = W.Button(description="Use this now", tooltip="end the search with its best", layout=small)
+        self.cancel = W.Button(description="Cancel", tooltip="keep the face that is edited now", layout=small)
+        self.save = W.Button(
+            description="Save photo", tooltip="the edited face in it, marked as synthetic", layout=small
+        )
+        self.oval = W.Checkbox(
+            value=engine.judges is not None, description="change only the face, not hair and background",
+            indent=False, layout=Layout(width="auto", display=None if engine.judges is not None else "none"),
+        )  # fmt: skip
+        self.searching, self.finished = W.HBox([self.take, self.cancel]), W.HBox([self.save, self.oval])
+        self.searches = OwnFaces(engine, tell=self._tell, found=self._found, failed=self._failed)
+        self._react(self.upload, self._chosen)
+        self._react(self.face, lambda _: self._again())
+        self._react(self.aligned, lambda _: self._again())
+        self._react(self.oval, lambda _: redraw())
+        self.take.on_click(lambda _: self.searches.take())
+        self.cancel.on_click(lambda _: self._cancel())
+        self.save.on_click(lambda _: save("photo_face" if self.oval.value else "photo"))
+        bar = Layout(flex_flow="row wrap", align_items="center", overflow="visible")
+        top = W.HBox([self.upload, self.face, self.aligned], layout=bar)
+        super().__init__([top, self.view, self.searching, self.finished])
+        self._arrange(busy=False, own=None)
+
+    def close(self) -> None:
+        self.searches.close()
+        super().close()
+
+    def open(self, name: str, content: bytes) -> str:
+        """Start a search; returns what to say meanwhile."""
+        self._set(self.face, options=())
+        self._arrange(busy=True, own=None)
+        self.view.value = markup.hint(f"Looking for a face in {name} …")
+        self.searches.open(name, content, aligned=self.aligned.value)
+        return f"{name} is opened"
+
+    def show(self, own: OwnFace | None, pasted: np.ndarray | None) -> None:
+        """The photo that the edited face belongs to, None if there is none."""
+        if self._busy:
+            return  # with another photo; its progress is shown
+        self._arrange(busy=False, own=own)
+        if own is None:
+            self.view.value = markup.hint(HINT)
+        else:
+            words = f"{summary(self._engine, own)} {markup.fidelity(own.fidelity)}"
+            self.view.value = markup.own(own.square, own.image, pasted, words)
+
+    def _react(self, widget: W.Widget, action: Callable[[Any], Any]) -> None:
+        def handle(change: Mapping[str, Any]) -> None:
+            if not self._quiet:
+                action(change["new"])
+
+        widget.observe(handle, names="value")
+
+    def _set(self, widget: W.Widget, **values: Any) -> None:
+        """Set a control without its reaction."""
+        self._quiet = True
+        try:
+            for name, value in values.items():
+                setattr(widget, name, value)
+        finally:
+            self._quiet = False
+
+    def _arrange(self, *, busy: bool, own: OwnFace | None) -> None:
+        self._busy = busy
+        several = len(self.face.options) > 1
+        for widget, shown in ((self.searching, busy), (self.finished, not busy and own is not None),
+                              (self.face, several)):  # fmt: skip
+            widget.layout.display = None if shown else "none"
+
+    def _chosen(self, files: Any) -> None:
+        if files:
+            name, content = files[0]["name"], bytes(files[0]["content"])
+            self._set(self.upload, value=())  # so that the same file can be chosen again
+            self._say(self.open(name, content))
+
+    def _again(self) -> None:
+        """Another face of the same picture, or the whole of it."""
+        if self.searches.again(face=self.face.value or 0, aligned=self.aligned.value):
+            self._arrange(busy=True, own=None)
+
+    def _cancel(self) -> None:
+        self.searches.cancel()
+        self._busy = False
+        self._redraw()
+        self._say("the photo was left; the face is the one before")
+
+    def _tell(self, found: Found) -> None:
+        """In the thread of the search, at every step."""
+        count = len(found.photo.faces)
+        if found.image is None and count > 1 and not self.face.options:
+            self._set(self.face, options=[(f"face {i + 1} of {count}", i) for i in range(count)])
+            self.face.layout.display = None
+        now = time.monotonic()
+        if found.image is None or now - self._shown > EVERY:
+            self._shown = now
+            self.view.value = markup.search(found.square, found.image, share=found.share, text=found.words)
+        self._rest(PATIENCE)
+
+    def _found(self, own: OwnFace) -> None:
+        self._busy = False
+        self._use(own)
+
+    def _failed(self, error: Exception) -> None:
+        self._busy = False
+        self._redraw()
+        self._say(
+            str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}", error=True
+        )

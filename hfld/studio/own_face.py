@@ -1,0 +1,204 @@
+"""One's own photo in the editor: from a picture file to a latent, in the background and in words."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from hfld.data import to_uint8
+from hfld.inversion import Fidelity, Inversion, Progress, Watch, fidelity, invert, nearest
+from hfld.own_photo import Photo, open_photo
+from hfld.studio.engine import Engine
+from hfld.studio.latest import LatestQueue, Stage
+
+PREVIEW = 420  # px: longer side of the photo on the screen
+NAMED = 5  # attributes that a message lists
+
+
+@dataclass(frozen=True)
+class OwnFace:
+    """A photo, and the face of this generator that stands for it."""
+
+    name: str  # of the file, without its ending
+    photo: Photo
+    found: Inversion
+    fidelity: Fidelity | None  # None for strangers, and without judges
+
+    @cached_property
+    def square(self) -> np.ndarray:
+        """The aligned face as the search saw it, uint8 [S, S, 3]."""
+        return to_uint8(self.found.target)[0]
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """The face that was found, uint8 [S, S, 3]."""
+        return to_uint8(self.found.image)[0]
+
+    @cached_property
+    def preview(self) -> Photo:
+        """The photo for the screen."""
+        height, width = self.photo.picture.shape[:2]
+        zoom = min(1.0, PREVIEW / max(height, width))
+        size = max(1, round(width * zoom)), max(1, round(height * zoom))
+        scale = np.array(size) / (width, height)
+        picture = cv2.resize(self.photo.picture, size, interpolation=cv2.INTER_AREA)
+        return replace(self.photo, picture=picture, quad=self.photo.quad.moved(scale, np.zeros(2)))
+
+
+@dataclass(frozen=True)
+class Search:
+    """One wish to open a photo. It ends when a person takes what there is, or cancels."""
+
+    name: str
+    content: bytes = field(repr=False)
+    face: int = 0  # which of several, 0 the largest
+    aligned: bool = False  # the picture is an aligned face: none is looked for
+    taken: threading.Event = field(default_factory=threading.Event, compare=False)
+    cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
+
+    @property
+    def ended(self) -> bool:
+        return self.taken.is_set() or self.cancelled.is_set()
+
+
+@dataclass(frozen=True)
+class Found:
+    """How far a search is: the opened picture, and the best face so far."""
+
+    photo: Photo
+    square: np.ndarray  # uint8 [S, S, 3]
+    words: str
+    image: np.ndarray | None = None  # uint8 [S, S, 3]; None before the first step
+    share: float = 0.0  # of the steps
+
+
+Tell = Callable[[Found], None]
+
+
+class OwnFaces:
+    """Searches in the background, one at a time: a newer one ends the older."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        tell: Tell,  # hears of every step, in the thread of the search
+        found: Callable[[OwnFace], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._engine, self._tell, self._found = engine, tell, found
+        self._search: Search | None = None
+        self._queue = LatestQueue([Stage(self._work, self._deliver)], failed)
+
+    def open(self, name: str, content: bytes, *, face: int = 0, aligned: bool = False) -> None:
+        """Start to look for the face of a picture file; returns at once."""
+        self.cancel()
+        self._search = Search(name, content, face, aligned)
+        self._queue.submit(self._search)
+
+    def again(self, *, face: int = 0, aligned: bool = False) -> bool:
+        """The same picture once more, another face of it; False if there was none yet."""
+        if self._search is None:
+            return False
+        self.open(self._search.name, self._search.content, face=face, aligned=aligned)
+        return True
+
+    def take(self) -> None:
+        """End the search and use its best so far."""
+        if self._search is not None:
+            self._search.taken.set()
+
+    def cancel(self) -> None:
+        if self._search is not None:
+            self._search.cancelled.set()
+
+    def wait(self, timeout: float) -> bool:
+        """Until the newest search has ended; False if `timeout` seconds were not enough."""
+        return self._queue.wait(timeout)
+
+    def close(self) -> None:
+        self.cancel()
+        self._queue.close()
+
+    def _work(self, search: Search) -> OwnFace | None:
+        try:
+            return own_face(self._engine, search, tell=self._tell)
+        except Exception:
+            if search.cancelled.is_set():
+                return None  # nobody waits for it any more
+            raise
+
+    def _deliver(self, search: Search, own: OwnFace | None) -> None:
+        if own is not None and not search.cancelled.is_set():
+            self._found(own)
+
+
+def own_face(engine: Engine, search: Search, *, tell: Tell = lambda found: None) -> OwnFace | None:
+    """Open, align, invert; the nearest face for what is not of the generator's world. None if cancelled.
+
+    ValueError says in plain words why the picture cannot be used.
+    """
+    if (config := engine.inversion) is None:
+        raise ValueError("this session does not open photos; it loads recipes and saved faces")
+    photo = _opened(engine, search)
+    target = photo.image(engine.size)
+    now = Found(photo, to_uint8(target)[0], "aligned")
+    tell(now)
+
+    def watch(words: str) -> Watch:
+        def step(best: Progress) -> bool:
+            share = best.step / max(best.steps, 1)
+            tell(replace(now, words=words, image=to_uint8(best.image)[0], share=share))
+            return search.ended
+
+        return step
+
+    found = invert(engine.models, target, config, watch=watch("looking for its latent"), progress=False)
+    if found.stranger and not search.ended:
+        words = f"{_world(engine)}; looking for the nearest face"
+        near = nearest(engine.models, target, config, watch=watch(words), progress=False)
+        found = replace(near, stranger=True)
+    if search.cancelled.is_set():
+        return None
+    judges = None if found.stranger else engine.judges
+    report = judges and fidelity(found, identity=judges.identity, landmarks=judges.landmarks)
+    return OwnFace(search.name.rpartition(".")[0] or search.name, photo, found, report)
+
+
+def summary(engine: Engine, own: OwnFace) -> str:
+    """What was found, in plain words."""
+    found, parts = own.found, [own.photo.message]
+    if found.stranger:
+        parts += [f"{_world(engine)}: this is the nearest face of it, not a likeness", _compared(found)]
+    if not (found.complete or found.stranger):
+        parts.append("taken before the search had ended")
+    return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
+
+
+def _world(engine: Engine) -> str:
+    if engine.world is not None:
+        return "this world draws portraits, no photographs"
+    return "this generator does not know such pictures"
+
+
+def _compared(found: Inversion) -> str:
+    """What could be read in a picture from elsewhere."""
+    scores = found.attributes_read
+    clear = sorted((name for name in scores if scores[name] > 0.5), key=lambda name: -scores[name])
+    names = ", ".join(name.replace("_", " ") for name in clear[:NAMED])
+    read = f"{len(scores)} attributes were read in the picture{f' ({names})' if names else ''}"
+    points = "its landmarks were read too" if "landmark" in found.terms else "its landmarks could not be read"
+    return f"{read}, {points}"
+
+
+def _opened(engine: Engine, search: Search) -> Photo:
+    """A picture of exactly the generator's size is an aligned face."""
+    whole = open_photo(search.content, aligned=True)
+    if search.aligned or whole.picture.shape[:2] == (engine.size, engine.size):
+        return whole
+    if engine.world is not None:
+        return open_photo(search.content, face=search.face, frame="portraits")
+    return open_photo(search.content, face=search.face, landmarks=engine.models.landmarks)

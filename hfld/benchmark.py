@@ -28,6 +28,7 @@ from hfld.quantities import OUTER_EYE_CORNERS, inter_ocular
 
 LOCK = "_lock"
 TERM = "_hfld"
+STAGES = ("layer1", "layer2", "layer3", "layer4")
 NOSE_TIP = 54
 """The last point of the bridge."""
 EXPRESSIONS = ("happy", "surprise", "angry", "sad", "fear", "disgust")
@@ -100,11 +101,15 @@ def perceptual_distance(network: nn.Module, first: Tensor, second: Tensor) -> Te
 
 
 def _stages(network: nn.Module, x: Tensor) -> list[Tensor]:
-    x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
-    stages = []
-    for i in range(4):
-        x = getattr(network, f"layer{i + 1}")(x)
-        stages.append(x.float())
+    """What the four stages make of x, also inside a wrapper that looks at another size."""
+    stages: list[Tensor] = []
+    parts = [part for name, part in network.named_modules() if name.split(".")[-1] in STAGES]
+    hooks = [part.register_forward_hook(lambda _, __, out: stages.append(out.float())) for part in parts]
+    try:
+        network(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return stages
 
 
@@ -178,7 +183,7 @@ def time_edits(
         for i in range(repeats + 1):  # the first one warms up
             part = latents[i * batch : (i + 1) * batch]
             started = time.perf_counter()
-            bench.edited(part, editor, attribute, 1.0)
+            bench.edited(part, editor, attribute, 1.0).cpu()
             taken.append(1000 * (time.perf_counter() - started) / batch)
         taken = taken[1:]
         rows.append((method, median(taken), min(taken), max(taken), repeats))

@@ -1,6 +1,7 @@
 """Is a fitted editor fit for use: its loss, what it moves, what its directions do (03_editors)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,16 @@ FLAT = 0.05
 """A loss is flat if the last fifth of the steps brought no more than this share of its whole fall."""
 FACTORS = (1.0, 2.0, 4.0)
 """Strengths that are tried on an editor that moves too little; matching allows 4 as well."""
+
+
+def fitting_profile(profile: Profile) -> Profile:
+    """The profile as editors are fitted: those with networks learn the attributes of the tables.
+
+    All forty of T need the references' schedules.
+    """
+    if profile.editors.schedule == "full":
+        return profile
+    return replace(profile, directions=replace(profile.directions, attributes=profile.tables.attributes))
 
 
 def settings_of(profile: Profile, method: str) -> dict[str, Any]:

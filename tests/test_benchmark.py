@@ -30,6 +30,7 @@ from hfld.directions import Directions
 from hfld.editors import AdaTrans, ExpressionLock, directions_file, editor_file
 from hfld.evaluation import curves, evaluate
 from hfld.judges import Readings
+from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet
 from hfld.tabular import Cells
 
@@ -174,6 +175,11 @@ def test_perceptual_distance_is_zero_at_equality_and_grows():
         assert (near > 0).all()
         assert (far > near).all()
         torch.testing.assert_close(perceptual_distance(network, y, x), far)
+        same = perceptual_distance(resized(network, 16), x, y)
+        assert torch.equal(same, far)
+        small = perceptual_distance(resized(network, 8), x, y)
+        assert not torch.allclose(small, far)
+    assert not any(module._forward_hooks for module in network.modules())
 
 
 def test_times_are_those_of_the_edit(bench, test_latents, editors):

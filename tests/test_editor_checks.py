@@ -1,6 +1,7 @@
 """What 03_editors says about an editor, on the toy world."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from hfld.editor_checks import (
     check_targets,
     curve,
     directions_table,
+    fitting_profile,
     flattening,
     labels_table,
     report,
@@ -127,5 +129,8 @@ def test_settings_are_those_of_the_profile():
     profile = load_profile("smoke")
     assert settings_of(profile, "sdflow_hfld")["encoder_width"] == profile.sdflow.encoder_width
     assert settings_of(profile, "regression") == vars(profile.editors)
+    full = replace(profile, editors=replace(profile.editors, schedule="full"))
+    assert fitting_profile(profile).directions.attributes == profile.tables.attributes
+    assert fitting_profile(full).directions.attributes == profile.directions.attributes == "all"
     assert attributes_of("all") == ATTRIBUTES
     assert attributes_of(["Male"]) == ("Male",)

@@ -102,6 +102,8 @@ def test_the_benchmark_compares_what_is_fitted():
     matrices = {dep.split("directions_")[1] for dep in BENCHMARK["benchmark"]["deps"] if "directions_" in dep}
     for profile in ("portraits", "smoke"):
         asked = {name.removesuffix("_lock") for name in load_profile(profile).benchmark.methods}
+        settings = load_profile(profile)
+        assert set(settings.benchmark.attributes) <= set(settings.tables.attributes)  # what is learned
         assert asked <= {*fitted, *(name.removesuffix(".safetensors") for name in matrices), "random"}
 
 

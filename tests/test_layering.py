@@ -41,7 +41,7 @@ LAYERS = (
         "summary",
         "sweeps",
     },
-    {"figures", "plots", "gallery", "report", "sweeps"},
+    {"figures", "plots", "gallery", "report", "sweeps", "hardware", "bench"},
     {"studio"},
     {"export", "sliders", "widgets"},
 )

@@ -17,7 +17,7 @@ each_profile = @set -e; for profile in $(PROFILES); do mkdir -p runs/$$profile; 
   papermill -k python3 --no-progress-bar --stdout-file - --stderr-file - \
     notebooks/$(1).ipynb runs/$$profile/$(1).ipynb -p profile $$profile; done
 
-.PHONY: help repro test lab data fetch env lint strip sweep seeds pretrain clean
+.PHONY: help repro benchmark test lab data fetch env lint strip sweep seeds pretrain clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -34,6 +34,10 @@ repro: env data ## environment, data, H and both T, tables and figures (about 20
 	  echo "  executed notebooks runs/$$profile/"; \
 	done
 	@echo "REPORT.md shows them on one page; make lab opens the notebooks."
+
+benchmark: repro ## all editors in one benchmark (at most 45 minutes on two cores, after repro)
+	$(BIN)/dvc repro benchmark/dvc.yaml
+	@for profile in $(PROFILES); do echo "Benchmark of $$profile: results/$$profile/benchmark/"; done
 
 test: env ## the tests (at most 10 minutes)
 	$(BIN)/python -m pytest

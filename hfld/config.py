@@ -10,6 +10,16 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 import yaml
 
 from hfld.attributes import attribute_index
+from hfld.editor_config import (
+    AdaTransFit,
+    BenchmarkConfig,
+    EditorsConfig,
+    GanSpaceConfig,
+    InterFaceGanConfig,
+    SDFlowFit,
+    SeFaConfig,
+    StyleFlowFit,
+)
 from hfld.photo_config import PHOTO_SECTIONS, AttributeTraining, FfhqWorldConfig
 
 
@@ -128,47 +138,6 @@ for "printed": the paper's lambda_4 with its printed formula (1953 per pixel at 
 
 
 @dataclass(frozen=True)
-class EditorsConfig:
-    """What the editors that are not direction matrices learn from (hfld/editors/fitting.py)."""
-
-    latents: int  # training latents with the regressor's scores
-    validation_latents: int  # held-out latents on which directions are named and strengths calibrated
-    precision: Literal["auto", "bf16", "fp32"]
-    seed: int
-
-
-@dataclass(frozen=True)
-class GanSpaceConfig:
-    """Principal components of W."""
-
-    samples: int  # latents of the analysis; only the mapping network sees them
-    directions: int
-    estimator: Literal["exact", "incremental"]  # incremental: the reference's
-    probe: float  # strength at which directions are compared, in standard deviations of W
-    least: float  # share of the best change that a chosen direction must reach
-
-
-@dataclass(frozen=True)
-class InterFaceGanConfig:
-    """Linear boundaries in W."""
-
-    chosen: float  # share of the latents taken at either end of the scores
-    split: float  # share of them for training
-    keep_intercept: bool  # false: as the reference
-    probe: float
-
-
-@dataclass(frozen=True)
-class SeFaConfig:
-    """Eigenvectors of the style weights."""
-
-    directions: int
-    official_order: bool  # true: unsorted, as the reference
-    probe: float
-    least: float
-
-
-@dataclass(frozen=True)
 class TablesConfig:
     """Evaluation of the edits (04_tables)."""
 
@@ -214,8 +183,12 @@ class Profile:
     ganspace: GanSpaceConfig
     interfacegan: InterFaceGanConfig
     sefa: SeFaConfig
+    styleflow: StyleFlowFit
+    sdflow: SDFlowFit
+    adatrans: AdaTransFit
     tables: TablesConfig
     figures: FiguresConfig
+    benchmark: BenchmarkConfig
     attributes: AttributeTraining | None = None  # on photographs
     root: Path = ROOT
 
@@ -237,8 +210,12 @@ SECTIONS: dict[str, type] = {
     "ganspace": GanSpaceConfig,
     "interfacegan": InterFaceGanConfig,
     "sefa": SeFaConfig,
+    "styleflow": StyleFlowFit,
+    "sdflow": SDFlowFit,
+    "adatrans": AdaTransFit,
     "tables": TablesConfig,
     "figures": FiguresConfig,
+    "benchmark": BenchmarkConfig,
 }
 
 
@@ -271,7 +248,7 @@ def load_profile(name: str, *, root: Path = ROOT) -> Profile:
     sections = {
         key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in expected.items()
     }
-    for section in ("directions", "tables", "figures"):
+    for section in ("directions", "tables", "figures", "benchmark"):
         names = sections[section].attributes
         for attribute in () if names == "all" else names:
             try:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hfld.figures import COLOURS, FONT, INK, LABELS
+from hfld.figures import COLOURS, FONT, INK, LABELS, style_of
 
 UNITS = {
     "landmark_drift_px": "landmark drift, px",
@@ -203,16 +203,23 @@ def disturbance_curves(
     quantity: str = "emotion_tvd",
     methods: Sequence[str] = ("baseline", "hfld", "random"),
     columns: int = 3,
+    cell: float = 2.8,  # inches
+    bands: bool = True,  # intervals
     units: Mapping[str, str] = UNITS,
 ) -> Figure:
-    """Disturbance against the achieved target change, over strengths: lower and further right is better."""
+    """Disturbance against the achieved target change, over strengths: lower and further right is better.
+
+    Curves start at no edit.
+    """
     attributes = list(dict.fromkeys(rows["attribute"]))
     columns = min(columns, len(attributes))
     lines = -(-len(attributes) // columns)
-    figure = Figure(figsize=(2.8 * columns + 0.4, 2.4 * lines + 0.6), layout="constrained")
+    figure = Figure(figsize=(cell * columns + 0.4, (cell - 0.4) * lines + 0.6), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for ax, attribute in zip(axes, attributes, strict=False):
         part = rows[rows["attribute"] == attribute]
+        none = part.loc[(part["method"] == "none") & (part["quantity"] == quantity), "value"]
+        start = float(none.iloc[0]) if len(none) else 0.0
         for method in methods:
             change, other = (
                 part[(part["method"] == method) & (part["quantity"] == q)].dropna(subset=["factor"])
@@ -221,11 +228,12 @@ def disturbance_curves(
             if change.empty:
                 continue
             x, other = change.set_index("factor")["value"], other.set_index("factor")
-            colour = COLOURS.get(method, INK)
-            xs, ys = [0.0, *x], [0.0, *other["value"].loc[x.index]]
-            ax.plot(xs, ys, "o-", color=colour, markersize=3.5, label=LABELS.get(method, method))
+            style = style_of(method)
+            xs, ys = [0.0, *x], [start, *other["value"].loc[x.index]]
+            ax.plot(xs, ys, marker="o", markersize=3.5, label=LABELS.get(method, method), **style)
             band = other.loc[x.index]
-            ax.fill_between(x, band["lo"], band["hi"], color=colour, alpha=0.18, linewidth=0)
+            if bands:
+                ax.fill_between(x, band["lo"], band["hi"], color=style["color"], alpha=0.18, linewidth=0)
         oracle = part[(part["method"] == "oracle")].drop_duplicates("quantity").set_index("quantity")["value"]
         if quantity in oracle:
             point = oracle["target_change"], oracle[quantity]

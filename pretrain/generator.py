@@ -61,8 +61,8 @@ DEFAULTS = {
     "detail": 1.0,
     "square": 4.0,
     "perceptual": 0.0,
-    "tutor": 3.0,
-    "emotion": 0.3,  # of the tutor's reading
+    "tutor": 4.0,
+    "emotion": 0.4,  # of the tutor's reading
     "contrast_weight": 3.0,  # extra weight of a pixel where much happens
     "adversarial": 0.01,
     "d_lr": 2.5e-3,  # the discriminator's

@@ -11,7 +11,7 @@ from hfld.config import ROOT
 
 LAYERS = (
     {"attributes"},
-    {"config", "photo_config", "host", "parallel", "portraits", "fetch"},
+    {"editor_config", "config", "photo_config", "host", "parallel", "portraits", "fetch"},
     {"data", "networks", "alignment", "photos", "cascades", "datasets", "augmentation"},
     {"checkpoints", "losses"},
     {
@@ -40,6 +40,9 @@ LAYERS = (
         "tables",
         "summary",
         "sweeps",
+        "editor_checks",
+        "benchmark",
+        "benchmark_tables",
     },
     {"figures", "plots", "gallery", "report", "sweeps", "hardware", "bench"},
     {"studio"},

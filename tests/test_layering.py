@@ -44,7 +44,7 @@ LAYERS = (
         "benchmark",
         "benchmark_tables",
     },
-    {"figures", "plots", "gallery", "report", "sweeps"},
+    {"figures", "plots", "gallery", "report", "sweeps", "hardware", "bench"},
     {"studio"},
     {"export", "sliders", "photo_panel", "widgets"},
 )

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS, GESTURE_ATTRIBUTES, REGIONS
+from hfld.rows import COMPARISON
 from hfld.summary import summary
 from hfld.tables import CONTROLS, HEADINGS, NAMES, method_table
 from hfld.tabular import Block, Cells, Table, plain, write_text
@@ -65,7 +66,9 @@ CURVES = (
 UNITS = {**HEADLINE, **EXACT}
 
 
-def benchmark_table(rows: pd.DataFrame, methods: Iterable[str], *, data: str) -> Table:
+def benchmark_table(
+    rows: pd.DataFrame, methods: Iterable[str], *, data: str, matches: pd.DataFrame | None = None
+) -> Table:
     """Every group of quantities, Tables I-III for the baseline's five largest side effects, the comparisons
     and who wins them, in one table with the rows behind all of it.
     """
@@ -94,13 +97,15 @@ def benchmark_table(rows: pd.DataFrame, methods: Iterable[str], *, data: str) ->
         quantities = {name: UNITS[name] for name in JUDGED}
         add("Differences, the second method minus the first", quantities, by=named)
         for strength in cells.strengths:
-            blocks.append(Block(f"Comparisons won and lost, {strength} strength", verdicts(rows, strength)))
+            won = verdicts(counted(rows, strength, matches))
+            blocks.append(Block(f"Comparisons won and lost, {strength} strength", won))
     notes = [
         *first.notes,
         "Locked: the editor inside an ExpressionLock; + HFLD: trained with the landmark term. ms per edit: "
         "median of the repeats, with the least and the most. Perceptual distance: in features of the "
         "attribute judge. Latent log-likelihood: under a Gaussian fitted to W.",
-        "Won, lost, undecided: over the attributes, by the Holm-adjusted p of each difference.",
+        "Won, lost, undecided: over the attributes, by the Holm-adjusted p of each difference; at matched "
+        "strength without those at which a method did not reach the common change.",
     ]
     shown = pd.concat(kept).drop_duplicates(["strength", "attribute", "method", "quantity"])
     return Table("benchmark", "All editors at native and at matched strength", blocks, shown, notes)
@@ -121,20 +126,73 @@ def compared(rows: pd.DataFrame) -> list[str]:
     return [name for name in dict.fromkeys(rows["method"]) if name in set(tested)]
 
 
-def verdicts(rows: pd.DataFrame, strength: str, quantities: Iterable[str] = JUDGED) -> pd.DataFrame:
-    """Comparison -> 'won, lost, undecided' counts of attributes for each quantity."""
+def sides(comparison: str) -> tuple[str, str]:
+    """(first, second) of a comparison's name."""
+    if comparison == "difference":
+        return COMPARISON
+    second, first = comparison.split(" - ")
+    return first, second
+
+
+def counted(
+    rows: pd.DataFrame,
+    strength: str,
+    matches: pd.DataFrame | None = None,
+    quantities: Iterable[str] = JUDGED,
+) -> pd.DataFrame:
+    """comparison, quantity -> won, lost, undecided: numbers of attributes, by the Holm-adjusted p.
+
+    At matched strength an attribute counts only where both methods reached the same change.
+    """
+    failed = set()
+    if strength == "matched" and matches is not None and len(matches):
+        missed = matches[matches["failed"]]
+        failed = set(zip(missed["attribute"], missed["method"], strict=True))
     part = rows[(rows["strength"] == strength) & rows["p_holm"].notna()]
-    lines = []
+    found = []
     for name in compared(rows):
-        line = {"Second against first": NAMES.get(name, name)}
+        own = part[part["method"] == name]
+        fair = [not any((a, side) in failed for side in sides(name)) for a in own["attribute"]]
+        own = own[pd.Series(fair, index=own.index, dtype=bool)]
         for quantity in quantities:
-            own = part[(part["method"] == name) & (part["quantity"] == quantity)]
-            sign = own["value"] * (1 if quantity in MORE_IS_BETTER else -1)
-            sure = own["p_holm"] < 0.05
+            cells = own[own["quantity"] == quantity]
+            sign = cells["value"] * (1 if quantity in MORE_IS_BETTER else -1)
+            sure = cells["p_holm"] < 0.05
             won, lost = int((sure & (sign > 0)).sum()), int((sure & (sign < 0)).sum())
-            line[UNITS[quantity]] = f"+{won} −{lost} ={len(own) - won - lost}" if len(own) else "-"
+            found.append((name, quantity, won, lost, len(cells) - won - lost))
+    return pd.DataFrame(found, columns=["comparison", "quantity", "won", "lost", "undecided"])
+
+
+def verdicts(counts: pd.DataFrame) -> pd.DataFrame:
+    """`counted` for reading: a comparison a row, a quantity a column, '+won −lost =undecided'."""
+    lines = []
+    for name, own in counts.groupby("comparison", sort=False):
+        line = {"Second against first": NAMES.get(name, name)}
+        for row in own.itertuples():
+            total = row.won + row.lost + row.undecided
+            line[UNITS[row.quantity]] = f"+{row.won} −{row.lost} ={row.undecided}" if total else "-"
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def findings(rows: pd.DataFrame, matches: pd.DataFrame) -> list[str]:
+    """What the table says at matched strength, a sentence per comparison, and what could not be matched."""
+    counts, said = counted(rows, "matched", matches), []
+    for name, own in counts.groupby("comparison", sort=False):
+        first, second = (NAMES.get(side, side) for side in sides(name))
+        won, lost, undecided = (int(own[column].sum()) for column in ("won", "lost", "undecided"))
+        if not won + lost + undecided:
+            said.append(f"{second} against {first}: nowhere at the same change, no comparison.")
+            continue
+        worse = ", ".join(UNITS[row.quantity].lower() for row in own.itertuples() if row.lost)
+        said.append(
+            f"{second} against {first}: better in {won}, worse in {lost}, undecided in {undecided} of "
+            f"{won + lost + undecided} cells" + (f"; worse in {worse}." if worse else ".")
+        )
+    for row in matches[matches["failed"]].itertuples():
+        name = NAMES.get(row.method, row.method)
+        said.append(f"{plain(row.attribute)}, {name}: not matched; {row.reason}.")
+    return said
 
 
 def write_benchmark(
@@ -150,6 +208,6 @@ def write_benchmark(
     shown = curves[curves["quantity"].isin(("target_change", *CURVES))]
     for name, frame in (("matching", matches), ("curves", shown)):
         write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.5g"))
-    tree = summary(table.rows, matches, about=about)
+    tree = summary(table.rows, matches, about={**about, "findings": findings(table.rows, matches)})
     write_text(folder / "summary.json", json.dumps(tree, indent=1, allow_nan=False) + "\n")
     return tree

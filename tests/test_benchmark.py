@@ -24,7 +24,16 @@ from hfld.benchmark import (
     time_edits,
     with_times,
 )
-from hfld.benchmark_tables import CURVES, benchmark_table, side_effects, verdicts, write_benchmark
+from hfld.benchmark_tables import (
+    CURVES,
+    benchmark_table,
+    counted,
+    findings,
+    side_effects,
+    sides,
+    verdicts,
+    write_benchmark,
+)
 from hfld.config import load_profile
 from hfld.directions import Directions
 from hfld.editors import AdaTrans, ExpressionLock, directions_file, editor_file
@@ -176,7 +185,7 @@ def test_perceptual_distance_is_zero_at_equality_and_grows():
         assert (far > near).all()
         torch.testing.assert_close(perceptual_distance(network, y, x), far)
         same = perceptual_distance(resized(network, 16), x, y)
-        assert torch.equal(same, far)
+        torch.testing.assert_close(same, far)
         small = perceptual_distance(resized(network, 8), x, y)
         assert not torch.allclose(small, far)
     assert not any(module._forward_hooks for module in network.modules())
@@ -215,7 +224,7 @@ def test_times_stand_in_every_cell(results, timed):
 
 
 def test_the_table_shows_every_group_and_is_written(bench, test_latents, editors, results, timed, tmp_path):
-    table = benchmark_table(timed, editors, data="toy")
+    table = benchmark_table(timed, editors, data="toy", matches=results[1])
     text = table.markdown()
     for part in ("by region", "Table IV", "Table V", "Tables I-III", "won and lost", "exact counterfactual"):
         assert part in text
@@ -226,6 +235,7 @@ def test_the_table_shows_every_group_and_is_written(bench, test_latents, editors
         assert (tmp_path / name).stat().st_size > 0
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary))
     assert summary["matched"]["Bald"]["hfld"]["edit_ms"]["mean"] == 3.0
+    assert summary["about"]["findings"] == findings(table.rows, results[1])
     assert "p_holm" in summary["matched"]["Bald"]["hfld - random"]["emotion_tvd"]
     assert set(pd.read_csv(tmp_path / "curves.csv")["quantity"]) <= {"target_change", *CURVES}
 
@@ -253,8 +263,23 @@ def test_verdicts_count_attributes_and_know_which_way_is_better():
             row("x", "label_keep", "Male", 0.9, np.nan),
         ]
     )
-    (line,) = verdicts(rows, "matched", ("emotion_tvd", "label_keep")).to_dict("records")
+    quantities = ("emotion_tvd", "label_keep")
+    (line,) = verdicts(counted(rows, "matched", None, quantities)).to_dict("records")
     assert list(line.values()) == ["hfld - x", "+1 −1 =1", "+0 −1 =0"]
+    # An attribute at which either side did not reach the common change is no comparison.
+    matches = pd.DataFrame(
+        {"attribute": ["Young", "Male"], "method": ["x", "y"], "failed": True, "reason": ["weak", "far"]}
+    )
+    (line,) = verdicts(counted(rows, "matched", matches, quantities)).to_dict("records")
+    assert list(line.values()) == ["hfld - x", "+1 −0 =1", "+0 −1 =0"]
+    (line,) = verdicts(counted(rows, "native", matches, quantities)).to_dict("records")
+    assert list(line.values()) == ["hfld - x", "-", "-"]
+    said = findings(rows, matches)
+    assert said[0] == (
+        "HFLD against x: better in 1, worse in 1, undecided in 1 of 3 cells; worse in emotion label kept."
+    )
+    assert said[1:] == ["Young, x: not matched; weak.", "Male, y: not matched; far."]
+    assert sides("difference") == ("baseline", "hfld")
 
 
 def test_faces_are_chosen_by_the_rule():

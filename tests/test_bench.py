@@ -87,6 +87,6 @@ def test_on_a_gpu(name):
 
 def test_limits_are_positive():
     flops, moved = limits("fp32", CPU)
-    assert flops > 1e8
-    assert moved > 1e8
+    assert flops > 1e6
+    assert moved > 1e6
     assert peak_memory(CPU) > 1e7

@@ -17,11 +17,11 @@ each_profile = @set -e; for profile in $(PROFILES); do mkdir -p runs/$$profile; 
   papermill -k python3 --no-progress-bar --stdout-file - --stderr-file - \
     notebooks/$(1).ipynb runs/$$profile/$(1).ipynb -p profile $$profile; done
 
-.PHONY: help repro test lab data fetch env lint strip sweep seeds pretrain clean
+.PHONY: help repro benchmark test lab data fetch photographs env lint strip sweep seeds pretrain clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 repro: env data ## environment, data, H and both T, tables and figures (about 20 minutes on two cores)
 	$(BIN)/dvc repro
@@ -35,6 +35,10 @@ repro: env data ## environment, data, H and both T, tables and figures (about 20
 	done
 	@echo "REPORT.md shows them on one page; make lab opens the notebooks."
 
+benchmark: repro ## all editors in one benchmark (at most 45 minutes on two cores, after repro)
+	$(BIN)/dvc repro benchmark/dvc.yaml
+	@for profile in $(PROFILES); do echo "Benchmark of $$profile: results/$$profile/benchmark/"; done
+
 test: env ## the tests (at most 10 minutes)
 	$(BIN)/python -m pytest
 
@@ -46,6 +50,10 @@ data: env ## the pre-trained networks of the embedded world, from store/ into da
 
 fetch: env ## what photographic profiles need from elsewhere (make fetch PROFILES=ffhq256)
 	$(BIN)/python -m hfld.fetch $(PROFILES)
+
+photographs: fetch ## their networks into data/, judges trained (make photographs PROFILES=ffhq256)
+	$(BIN)/python -m hfld.official $(PROFILES)
+	$(call each_profile,09_judges)
 
 env: $(STAMP) ## .venv with the pinned packages
 
@@ -75,7 +83,7 @@ sweep: env data ## the weight of the landmark term, on validation latents (outsi
 	$(BIN)/dvc repro $(addprefix landmarks@,$(PROFILES))
 	$(call each_profile,06_sweep)
 
-seeds: env data ## headline differences over training seeds (outside the default run)
+seeds: env data ## headline differences over training seeds, and with twice the steps (outside the default run)
 	$(BIN)/dvc repro $(addprefix landmarks@,$(PROFILES))
 	$(call each_profile,07_seeds)
 

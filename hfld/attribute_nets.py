@@ -23,21 +23,8 @@ from hfld.augmentation import recolour, warp
 from hfld.data import mirror_half, soften, to_tensor
 from hfld.models import autocast
 from hfld.networks.resnet import ResNet
+from hfld.photo_config import AttributeTraining
 from hfld.training import batch_indices, cosine_schedule, run_folder, train
-
-
-@dataclass(frozen=True)
-class AttributeTraining:
-    """Network and schedule; the defaults are a full ResNet-50 at 256 px."""
-
-    depth: int = 50
-    width: int = 64  # channels of the first stage
-    stem: str = "imagenet"
-    steps: int = 60_000
-    batch: int = 64
-    lr: float = 3.0e-4
-    precision: str = "auto"
-    seed: int = 1
 
 
 @dataclass(frozen=True)

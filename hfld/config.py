@@ -5,11 +5,22 @@ import re
 import types
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 import yaml
 
 from hfld.attributes import attribute_index
+from hfld.editor_config import (
+    AdaTransFit,
+    BenchmarkConfig,
+    EditorsConfig,
+    GanSpaceConfig,
+    InterFaceGanConfig,
+    SDFlowFit,
+    SeFaConfig,
+    StyleFlowFit,
+)
+from hfld.photo_config import PHOTO_SECTIONS, AttributeTraining, FfhqWorldConfig
 
 
 def find_root(*starts: Path) -> Path:
@@ -32,7 +43,11 @@ METHODS = ("baseline", "hfld", "baseline_w", "hfld_w")
 class WorldConfig:
     """Which pictures the experiment lives in, and where its pre-trained networks are."""
 
-    kind: Literal["portraits"]
+    pictures: ClassVar[str] = "drawn portraits"
+    read_at: ClassVar[None] = None  # all networks look at pictures as they are
+    device: ClassVar[str] = "cpu"
+
+    kind: Literal["portraits"]  # "ffhq": see FfhqWorldConfig
     size: int  # image side in pixels
     weights: str  # folder of the pre-trained networks, relative to ROOT
 
@@ -57,7 +72,7 @@ class DirectionsConfig:
     """Training of a direction matrix T (02_directions)."""
 
     preset: Literal[
-        "custom", "paper", "official"
+        "custom", "paper", "official", "printed"
     ]  # custom: as the keys below say; the others replace them (PRESETS)
     steps: int
     batch: int
@@ -115,49 +130,11 @@ _PAPER = {
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
     "official": {**_PAPER, "sampling": "uniform", "discriminator": "random"},
+    "printed": {**_PAPER, "lambda_landmark": 0.5e6, "landmark_norm": "l1", "landmark_unit": "normalized"},
 }
-"""The paper's hyperparameters, and what its baseline's code does; the landmark term is the profile's own."""
-
-
-@dataclass(frozen=True)
-class EditorsConfig:
-    """What the editors that are not direction matrices learn from (hfld/editors/fitting.py)."""
-
-    latents: int  # training latents with the regressor's scores
-    validation_latents: int  # held-out latents on which directions are named and strengths calibrated
-    precision: Literal["auto", "bf16", "fp32"]
-    seed: int
-
-
-@dataclass(frozen=True)
-class GanSpaceConfig:
-    """Principal components of W."""
-
-    samples: int  # latents of the analysis; only the mapping network sees them
-    directions: int
-    estimator: Literal["exact", "incremental"]  # incremental: the reference's
-    probe: float  # strength at which directions are compared, in standard deviations of W
-    least: float  # share of the best change that a chosen direction must reach
-
-
-@dataclass(frozen=True)
-class InterFaceGanConfig:
-    """Linear boundaries in W."""
-
-    chosen: float  # share of the latents taken at either end of the scores
-    split: float  # share of them for training
-    keep_intercept: bool  # false: as the reference
-    probe: float
-
-
-@dataclass(frozen=True)
-class SeFaConfig:
-    """Eigenvectors of the style weights."""
-
-    directions: int
-    official_order: bool  # true: unsorted, as the reference
-    probe: float
-    least: float
+"""The paper's hyperparameters, and what its baseline's code does; the landmark term is the profile's own, but
+for "printed": the paper's lambda_4 with its printed formula (1953 per pixel at 256).
+"""
 
 
 @dataclass(frozen=True)
@@ -218,16 +195,21 @@ class Profile:
     """All settings of one run."""
 
     name: str
-    world: WorldConfig
+    world: WorldConfig | FfhqWorldConfig
     landmarks: LandmarksConfig
     directions: DirectionsConfig
     editors: EditorsConfig
     ganspace: GanSpaceConfig
     interfacegan: InterFaceGanConfig
     sefa: SeFaConfig
+    styleflow: StyleFlowFit
+    sdflow: SDFlowFit
+    adatrans: AdaTransFit
     tables: TablesConfig
     figures: FiguresConfig
+    benchmark: BenchmarkConfig
     inversion: InversionConfig
+    attributes: AttributeTraining | None = None  # on photographs
     root: Path = ROOT
 
     @property
@@ -248,10 +230,23 @@ SECTIONS: dict[str, type] = {
     "ganspace": GanSpaceConfig,
     "interfacegan": InterFaceGanConfig,
     "sefa": SeFaConfig,
+    "styleflow": StyleFlowFit,
+    "sdflow": SDFlowFit,
+    "adatrans": AdaTransFit,
     "tables": TablesConfig,
     "figures": FiguresConfig,
+    "benchmark": BenchmarkConfig,
     "inversion": InversionConfig,
 }
+
+
+def sections_of(values: Any) -> dict[str, type]:
+    """The sections that a profile must have: photographs need more than portraits."""
+    world = values.get("world") if isinstance(values, dict) else None
+    kind = world.get("kind") if isinstance(world, dict) else None
+    if kind == "ffhq":
+        return {**SECTIONS, "world": FfhqWorldConfig, **PHOTO_SECTIONS}
+    return SECTIONS
 
 
 def load_profile(name: str, *, root: Path = ROOT) -> Profile:
@@ -267,13 +262,14 @@ def load_profile(name: str, *, root: Path = ROOT) -> Profile:
     except yaml.YAMLError as error:
         raise ValueError(f"profiles/{name}.yaml is not YAML: {' '.join(str(error).split())}") from error
     where = f"profiles/{name}.yaml"
-    _check_keys(values, ("profile", *SECTIONS), required=("profile", *SECTIONS), where=where)
+    expected = sections_of(values)
+    _check_keys(values, ("profile", *expected), required=("profile", *expected), where=where)
     if values["profile"] != name:
         raise ValueError(f"{where}: profile is {values['profile']!r}, expected the file's own name {name!r}")
     sections = {
-        key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in SECTIONS.items()
+        key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in expected.items()
     }
-    for section in ("directions", "tables", "figures"):
+    for section in ("directions", "tables", "figures", "benchmark"):
         names = sections[section].attributes
         for attribute in () if names == "all" else names:
             try:

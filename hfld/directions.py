@@ -5,6 +5,7 @@
 The baseline (Enjoy Your Editing) is the same with lambda_4 = 0.
 """
 
+import argparse
 import copy
 import json
 from collections.abc import Mapping
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from hfld import checkpoints
 from hfld.attributes import ATTRIBUTES, attribute_index
-from hfld.config import DirectionsConfig
+from hfld.config import METHODS, DirectionsConfig, load_profile
 from hfld.losses import adversarial_loss, content_loss, landmark_loss, regression_loss
-from hfld.models import Models, autocast
+from hfld.models import Models, autocast, pick_device
+from hfld.parallel import ALONE, Team, join, leave
 from hfld.training import batch_indices, cosine_schedule, run_folder, train
 
 INITIAL_STD = 0.02
@@ -92,7 +94,7 @@ def originals(
     context = autocast(precision, models.device)
     parts = []
     with torch.no_grad():
-        for ws in models.ws(z).split(batch):
+        for ws in models.ws(z).split(models.chunk(batch)):
             with context():
                 x = models.images(ws)
                 scores = models.regressor(x).float()[:, columns]
@@ -112,21 +114,24 @@ def sample_targets(
     sampling: str,
     edited: int | None = None,  # attributes of a sample that are edited at once, chosen at random; None: all
     generator: torch.Generator,
+    batch: int | None = None,  # draw for a whole batch of this size and keep `rows` of it
+    rows: slice = slice(None),
 ) -> tuple[Tensor, Tensor]:
     """Original scores [N, A] -> (delta, target) [N, A] with target = scores + delta in [0, 1].
 
     "delta": s ~ U(-1, 1) per sample and attribute (the paper), target = clamp(scores + s, 0, 1).
     "uniform": one target vector ~ U(0, 1) for the whole batch (the reference implementation).
     """
+    shape = (len(scores) if batch is None else batch, scores.shape[1])
     if sampling == "delta":
-        s = torch.rand(scores.shape, generator=generator).to(scores) * 2 - 1
+        s = torch.rand(shape, generator=generator)[rows].to(scores) * 2 - 1
         target = (scores + s).clamp(0, 1)
     elif sampling == "uniform":
         target = torch.rand(1, scores.shape[1], generator=generator).to(scores).expand_as(scores)
     else:
         raise ValueError(f"sampling must be 'delta' or 'uniform', not {sampling!r}")
     if edited is not None:
-        order = torch.rand(scores.shape, generator=generator).argsort(dim=1).to(scores.device)
+        order = torch.rand(shape, generator=generator)[rows].argsort(dim=1).to(scores.device)
         target = torch.where(order < edited, target, scores)
     return target - scores, target
 
@@ -185,16 +190,22 @@ def train_directions(
     method: str,  # "baseline", "hfld", "baseline_w", "hfld_w": see DirectionsConfig.for_method
     run_dir: Path,  # checkpoints and logs, in a folder per set of parameters and inputs
     progress: bool = True,
+    team: Team = ALONE,  # processes that share every batch
 ) -> Directions:
     """Train T. Methods differ in the weight of the landmark term and the space (W+ or W), in nothing else."""
     config = config.for_method(method)
     attributes = ATTRIBUTES if config.attributes == "all" else tuple(config.attributes)
     _require_networks(models, term_weights(config))
+    if team.size > 1 and config.lambda_adversarial and config.batch % (4 * team.size):
+        raise ValueError(
+            f"batch: {config.batch} over {team.size} processes, expected a multiple of {4 * team.size}: the "
+            f"discriminator compares samples in groups of 4"
+        )
     if config.discriminator == "random" and models.discriminator is not None:
         models = replace(models, discriminator=_with_random_weights(models.discriminator, seed=config.seed))
     groups = [attributes] if config.joint else [(name,) for name in attributes]
     runs = [
-        _train_group(models, config, names, method=method, run_dir=run_dir, progress=progress)
+        _train_group(models, config, names, method=method, run_dir=run_dir, progress=progress, team=team)
         for names in groups
     ]
     return Directions(
@@ -215,6 +226,7 @@ def _train_group(
     method: str,
     run_dir: Path,
     progress: bool,
+    team: Team,
 ) -> tuple[Tensor, list[dict[str, Any]], list[dict[str, Any]]]:
     columns = [attribute_index(name) for name in names]
     weights = term_weights(config)
@@ -238,15 +250,22 @@ def _train_group(
         config=config,
     )
     pool = prepare(models.latents(config.pool, seed=config.seed, split="train")) if config.pool else None
+    rows = team.rows(config.batch)
 
     def step(i: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
         if pool is None:
-            original = prepare(torch.randn(config.batch, models.z_dim, generator=generator))
+            original = prepare(torch.randn(config.batch, models.z_dim, generator=generator)[rows])
         else:
-            original = pool[batch_indices(i, count=config.pool, batch=config.batch, seed=config.seed)]
+            index = batch_indices(i, count=config.pool, batch=config.batch, seed=config.seed)
+            original = pool[index[rows]]
         delta, target = sample_targets(
-            original.scores, sampling=config.sampling, edited=config.edited, generator=generator
+            original.scores,
+            sampling=config.sampling,
+            edited=config.edited,
+            generator=generator,
+            batch=config.batch,
+            rows=rows,
         )
         terms = edit_terms(
             models, matrix, original, delta, target, columns=columns, config=config, terms=tuple(weights)
@@ -270,6 +289,7 @@ def _train_group(
         save_every=max(1, config.steps // 10),
         progress=progress,
         name=method if config.joint else f"{method} {names[0]}",
+        team=team,
     )
     T = matrix.T.detach().cpu().expand(-1, probe.shape[1], -1).contiguous()
     label = {} if config.joint else {"attribute": names[0]}
@@ -295,7 +315,7 @@ class ValidationLog:
         delta, target = sample_targets(
             original.scores, sampling=config.sampling, edited=config.edited, generator=generator
         )
-        chunks = torch.arange(len(delta)).split(batch)
+        chunks = torch.arange(len(delta)).split(models.chunk(batch))
         self._batches = [(original[chunk], delta[chunk], target[chunk]) for chunk in chunks]
 
     @torch.no_grad()
@@ -342,3 +362,21 @@ def _with_random_weights(discriminator: nn.Module, *, seed: int) -> nn.Module:
             weight = parameter.ndim > 1
             parameter.copy_(torch.randn(parameter.shape, generator=generator) if weight else torch.zeros(()))
     return fresh
+
+
+def main() -> None:
+    """Train on all processes of torchrun; 02_directions then finds its training finished."""
+    parser = argparse.ArgumentParser(prog="torchrun --nproc-per-node N -m hfld.directions")
+    parser.add_argument("profile")
+    parser.add_argument("method", choices=METHODS)
+    options = parser.parse_args()
+    profile = load_profile(options.profile)
+    team = join(pick_device(profile.world.device))
+    models = Models.of(profile)
+    run_dir = profile.paths.runs / "directions"
+    train_directions(models, profile.directions, method=options.method, run_dir=run_dir, team=team)
+    leave(team)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES, attribute_index
+from hfld.config import Profile
 from hfld.editors import Editor, reach
 from hfld.judges import Context, Judges, Readings, check_independent, read
 from hfld.matching import Match, match_strengths
@@ -27,7 +28,7 @@ from hfld.models import Models, autocast
 from hfld.quantities import pair_quantities, pixel_errors
 from hfld.rows import COMPARISON, finish, rows_of
 from hfld.stats import resampling_counts
-from hfld.worlds import PortraitWorld, Truth
+from hfld.worlds import PortraitWorld, Truth, world_of
 
 TARGETS = (0.0, 1.0)
 
@@ -63,6 +64,18 @@ class Bench:
     batch: int = 64
     precision: str = "auto"  # of G and the judges; landmarks and all last layers stay in float32
     progress: bool = True
+
+    @classmethod
+    def of(cls, profile: Profile) -> "Bench":
+        """A profile's networks, judges and truth."""
+        models = Models.of(profile)
+        return cls(
+            models,
+            Judges.of(profile),
+            size=profile.world.size,
+            world=world_of(profile),
+            batch=models.chunk(64),
+        )
 
     def __post_init__(self) -> None:
         check_independent(self.judges, self.models.networks())
@@ -109,7 +122,7 @@ class Bench:
         latents: Latents,
         editor: Editor,
         attribute: str,
-        target: float,
+        target: float | Tensor,  # a number or [N]
         factor: float = 1.0,  # matched strength: the one number that scales every edit of a method
     ) -> Tensor:
         """ws after the edit towards `target`: strength = factor * (target - R(x)_k) [N]."""
@@ -133,18 +146,13 @@ class Bench:
 
         return change
 
-    def judge(
-        self, latents: Latents, ws: Tensor, exact: Truth | None = None
-    ) -> tuple[Readings, np.ndarray | None]:
-        """Read G(ws), and its pixel errors [N] against the exact counterfactual where that is known."""
+    def judge(self, ws: Tensor) -> tuple[Readings, np.ndarray]:
+        """What the judges read in G(ws), and the images [N, H, W, 3] uint8."""
         readings, images = [], []
         for x in self.images(ws):
             readings.append(self.judges.measure(x, self.context))
             images.append(to_bytes(x))
-        errors = None
-        if exact is not None and latents.truth is not None:
-            errors = pixel_errors(latents.images, np.concatenate(images), latents.truth.images, exact.images)
-        return Readings.concatenate(readings), errors
+        return Readings.concatenate(readings), np.concatenate(images)
 
     def judge_rendered(self, exact: Truth) -> Readings:
         """Read rendered images as if the generator had made them."""
@@ -153,7 +161,7 @@ class Bench:
 
 
 class Pairs:
-    """The readings of x0 and x1 at one attribute, each made once; call it with ws at both targets."""
+    """The readings of x0 and x1 at one attribute, each made once; `at` takes ws at both targets."""
 
     def __init__(self, bench: Bench, latents: Latents, attribute: str) -> None:
         self.bench, self.latents, self.attribute = bench, latents, attribute
@@ -171,17 +179,29 @@ class Pairs:
             one,
             size=self.bench.size,
             truth=self.truth,
-            pixels=None if pixels is None or pixels[0] is None else np.stack(pixels, axis=1),
+            pixels=None if pixels is None else np.stack(pixels, axis=1),
         )
 
     def at(self, pair_of_ws: Sequence[Tensor]) -> dict[str, np.ndarray]:
         """Quantities of the images at two sets of ws (target 0, target 1)."""
-        exact = self.truth or (None, None)
-        read_pair = [
-            self.bench.judge(self.latents, ws, truth) for ws, truth in zip(pair_of_ws, exact, strict=True)
+        readings, images = zip(*map(self.bench.judge, pair_of_ws), strict=True)
+        values = self.quantities(*readings, pixels=self._pixels(images))
+        return values | self.further(images, pair_of_ws)
+
+    def further(
+        self, images: Sequence[np.ndarray], pair_of_ws: Sequence[Tensor] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Quantities of a subclass, from x0 and x1, and from their latents where they have any."""
+        return {}
+
+    def _pixels(self, images: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        if self.truth is None:
+            return None
+        known, rendered = self.latents.images, self.latents.truth.images
+        return [
+            pixel_errors(known, x, rendered, exact.images)
+            for x, exact in zip(images, self.truth, strict=True)
         ]
-        readings, pixels = zip(*read_pair, strict=True)
-        return self.quantities(*readings, pixels=pixels)
 
     def edit(self, editor: Editor, factor: float = 1.0) -> dict[str, np.ndarray]:
         """Quantities of an editor's edits."""
@@ -191,18 +211,18 @@ class Pairs:
 
     def fixed(self) -> dict[str, dict[str, np.ndarray]]:
         """The mandatory rows that have no strength: none, and where the truth is known oracle and floor."""
-        readings, images = self.latents.readings, self.latents.images
+        twice, readings = [self.latents.images] * 2, [self.latents.readings] * 2
+        none = self.quantities(*readings, self._pixels(twice)) | self.further(twice, [self.latents.ws] * 2)
         if self.truth is None:
-            return {"none": self.quantities(readings, readings)}
-        rendered = self.latents.truth.images
-        pixels = [pixel_errors(images, images, rendered, exact.images) for exact in self.truth]
+            return {"none": none}
         oracle = [self.bench.ws(z) for z in self.counterfactual_z]
         floor = [self.bench.judge_rendered(exact) for exact in self.truth]
-        exactly = [np.zeros(len(images))] * 2
+        exactly = [np.zeros(len(self.latents))] * 2
+        drawn = self.further([exact.images for exact in self.truth])
         return {
-            "none": self.quantities(readings, readings, pixels),
+            "none": none,
             "oracle": self.at(oracle),
-            "floor": self.quantities(*floor, pixels=exactly),
+            "floor": self.quantities(*floor, pixels=exactly) | drawn,
         }
 
 
@@ -214,6 +234,8 @@ def evaluate(
     *,
     validation: Latents | None = None,  # disjoint from `test`; None: native strength only
     reference: tuple[str, str] = COMPARISON,  # the two methods whose weaker one sets the matched change
+    comparisons: Mapping[str, tuple[str, str]] | None = None,  # further ones, see hfld.rows.rows_of
+    pairs_of: type[Pairs] | Callable[[Bench, Latents, str], Pairs] = Pairs,
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -233,7 +255,7 @@ def evaluate(
     bar = tqdm(total=len(attributes) * passes, desc="edits", unit="edit", disable=not bench.progress)
     for attribute in attributes:
         bar.set_postfix_str(attribute)
-        pairs = Pairs(bench, test, attribute)
+        pairs = pairs_of(bench, test, attribute)
         fixed = pairs.fixed()
         bar.update()
         native = {}
@@ -256,9 +278,8 @@ def evaluate(
                 strengths["matched"][method] = edits
                 bar.update()
         for strength, edits in strengths.items():
-            rows += rows_of(
-                edits | fixed, attribute=attribute, strength=strength, counts=counts, comparison=reference
-            )
+            named = {"attribute": attribute, "strength": strength, "counts": counts}
+            rows += rows_of(edits | fixed, comparison=reference, further=comparisons, **named)
     bar.close()
     frame = finish(rows)
     return frame, _with_residuals(pd.DataFrame([match.__dict__ for match in matches]), frame, reference)

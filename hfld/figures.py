@@ -23,8 +23,14 @@ COLOURS = {
     "none": "#999999",
     "baseline_w": "#E69F00",
     "hfld_w": "#56B4E9",
+    "ganspace": "#882255",
+    "interfacegan": "#117733",
+    "sefa": "#AA7700",
+    "styleflow": "#6633AA",
+    "sdflow": "#222222",
+    "adatrans": "#33AACC",
 }
-"""Okabe and Ito's palette: told apart by everybody."""
+"""Okabe and Ito's palette, told apart by everybody, and further colours for the benchmark's editors."""
 LABELS = {
     "baseline": "baseline",
     "hfld": "HFLD",
@@ -34,7 +40,22 @@ LABELS = {
     "none": "no edit",
     "baseline_w": "baseline in W",
     "hfld_w": "HFLD in W",
+    "ganspace": "GANSpace",
+    "interfacegan": "InterFaceGAN",
+    "sefa": "SeFa",
+    "styleflow": "StyleFlow",
+    "sdflow": "SDFlow",
+    "adatrans": "AdaTrans",
+    "styleflow_hfld": "StyleFlow + HFLD",
+    "sdflow_hfld": "SDFlow + HFLD",
+    "adatrans_hfld": "AdaTrans + HFLD",
+    "ganspace_lock": "GANSpace, locked",
+    "interfacegan_lock": "InterFaceGAN, locked",
+    "sefa_lock": "SeFa, locked",
+    "baseline_lock": "baseline, locked",
 }
+VARIANTS = {"_hfld": (0, (4, 1.5)), "_lock": (0, (1, 1))}
+"""Endings of a method's name with the landmark term, by training or by a lock: drawn in other lines."""
 FONT = 9
 INK = "#222222"
 
@@ -47,6 +68,13 @@ def save(figure: Figure, path: Path) -> Path:
     figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None}, facecolor="white")
     temporary.replace(path)
     return path
+
+
+def style_of(method: str) -> dict:
+    """Colour and kind of line: variants of a method have its colour."""
+    ending = next((ending for ending in VARIANTS if method.endswith(ending)), "")
+    colour = COLOURS.get(method) or COLOURS.get(method.removesuffix(ending), INK)
+    return {"color": colour, "linestyle": VARIANTS.get(ending, "-") if method not in COLOURS else "-"}
 
 
 def figure1(

@@ -9,6 +9,7 @@ from torch import Tensor
 from hfld.attributes import attribute_index
 from hfld.editors import Editor
 from hfld.evaluation import TARGETS, Bench, Latents, to_bytes
+from hfld.landmarks import predict
 
 
 def pictures(bench: Bench, ws: Tensor) -> np.ndarray:
@@ -35,6 +36,16 @@ def appearances(
         names = (("" if target > 0.5 else "no ") + name.replace("_", " ") for name, target in recipe.items())
         labels.append(" + ".join(names))
     return pictures(bench, torch.cat(edited)), labels
+
+
+def seen_landmarks(bench: Bench, latents: Latents) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Pictures uint8 [N, H, W, 3], what H sees in them [N, 106, 2], and the truth: portraits as rendered.
+
+    Photographs are G's; where their landmarks are nobody knows.
+    """
+    truth = latents.truth
+    images, exact = (latents.images, None) if truth is None else (truth.images, truth.landmarks)
+    return images, predict(bench.models.landmarks, images), exact
 
 
 def trajectories(

@@ -13,6 +13,9 @@ from torch.nn import functional
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS
 from hfld.checkpoints import load_network
+from hfld.config import Profile
+from hfld.models import pick_device
+from hfld.networks.resized import resized
 
 LANDMARKS = 106
 Context = Callable[[], AbstractContextManager]
@@ -54,6 +57,25 @@ class Judges:
     emotion: nn.Module  # -> [N, 7] percent
     landmarks: nn.Module  # -> [N, 212] or [N, 106, 2]
     identity: nn.Module  # -> [N, E]
+
+    @classmethod
+    def of(cls, profile: Profile) -> "Judges":
+        """A profile's judges. Photographs: attributes and landmarks are read at the size of their networks,
+        emotions and identity as DeepFace reads them, in the face that its detector finds if there is one.
+        """
+        world = profile.world
+        judges = cls.load(profile.paths.world, pick_device(world.device))
+        if world.kind == "portraits":
+            return judges
+        from hfld.photo_judges import as_deepface
+
+        return cls(
+            attributes=resized(judges.attributes, world.read_at),
+            tuning=resized(judges.tuning, world.read_at),
+            emotion=as_deepface(judges.emotion, detector=world.detector),
+            landmarks=resized(judges.landmarks, world.read_at),
+            identity=as_deepface(judges.identity, detector=world.detector),
+        )
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Judges":

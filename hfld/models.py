@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hfld.checkpoints import FETCH, load_network, sha256
+from hfld.config import Profile
+from hfld.networks.resized import resized
 
 SPLITS = ("train", "validation", "test")
 """Disjoint streams of latents: training of T; choosing, matching and ranking; tables."""
@@ -34,8 +36,23 @@ class Models:
             network.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
     @classmethod
+    def of(cls, profile: Profile) -> "Models":
+        """A profile's networks, with the H that 01_landmarks trained, on the device that it names."""
+        return cls.load(
+            profile.paths.world,
+            landmarks=profile.paths.weights / "landmarks.safetensors",
+            device=pick_device(profile.world.device),
+            read_at=profile.world.read_at,
+        )
+
+    @classmethod
     def load(
-        cls, folder: Path, *, landmarks: Path | None = None, device: torch.device | str = "cpu"
+        cls,
+        folder: Path,
+        *,
+        landmarks: Path | None = None,
+        device: torch.device | str = "cpu",
+        read_at: int | None = None,  # side at which R, F and H look, px; None: at pictures as they are
     ) -> "Models":
         """G, D, R and F from `folder` (profile.paths.world), and H from the file `landmarks` if given."""
         files = {name: Path(folder) / f"{name}.safetensors" for name in cls._FILES}
@@ -46,6 +63,8 @@ class Models:
             name: load_network(path, device=device, command=commands.get(name, FETCH))
             for name, path in files.items()
         }
+        for name in networks.keys() & {"regressor", "perceptual", "landmarks"}:
+            networks[name] = resized(networks[name], read_at)
         return cls(**networks, hashes={name: sha256(path) for name, path in files.items()}, device=device)
 
     _FILES = ("generator", "discriminator", "regressor", "perceptual")
@@ -57,6 +76,10 @@ class Models:
     @property
     def z_dim(self) -> int:
         return self.generator.z_dim
+
+    def chunk(self, most: int) -> int:
+        """How many pictures to make at a time: `most` up to 256 px, fewer where they are larger."""
+        return max(1, min(most, most * 256**2 // getattr(self.generator, "size", 1) ** 2))
 
     def latents(self, count: int, *, seed: int, split: str) -> Tensor:
         """z [count, z_dim] ~ N(0, I); the splits never share a stream."""
@@ -84,6 +107,13 @@ class Models:
         """R(G(ws)) [N, 40], in batches, without gradients."""
         with torch.no_grad():
             return torch.cat([self.regressor(self.images(part)).float() for part in ws.split(batch)])
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; "auto": a GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def autocast(precision: str, device: torch.device | str = "cpu") -> Callable[[], object]:

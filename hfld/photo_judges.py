@@ -120,6 +120,15 @@ def load_identity(
     return _frozen(judge, device)
 
 
+def as_deepface(network: nn.Module, *, detector: str | None = None) -> PhotoJudge:
+    """A network of emotions or identity [N, 3, S, S] -> [N, outputs] as DeepFace would run it."""
+    side = getattr(network, "side", 224)
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        outputs = network(torch.zeros(1, 3, side, side, device=device)).shape[1]
+    return _frozen(PhotoJudge(network, size=(side, side), outputs=outputs, detector=detector), device)
+
+
 def weights_file(home: Path | str, model: str) -> Path:
     """Where DeepFace keeps a network; FileNotFoundError says where it comes from if it is not there."""
     index_of(model, WEIGHTS, "DeepFace model")

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hfld.figures import COLOURS, FONT, INK, LABELS
+from hfld.figures import COLOURS, FONT, INK, LABELS, style_of
 
 UNITS = {
     "landmark_drift_px": "landmark drift, px",
@@ -138,39 +138,38 @@ def _end_labels(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> N
 
 
 def lambda_sweep(
-    sweep: pd.DataFrame,  # weight, and the columns of `quantities`, optionally with _lo and _hi
+    rows: pd.DataFrame,  # of hfld.sweeps.sweep_landmark_weight
     *,
-    weight: str = "lambda_landmark",
     quantities: Sequence[str] = ("target_change", "landmark_drift_px", "emotion_tvd"),
-    chosen: float | None = None,
+    chosen: float | None = None,  # weight per pixel
     units: Mapping[str, str] = UNITS,
 ) -> Figure:
-    """What the weight of the landmark loss buys and costs; 0 stands at the left end."""
-    sweep = sweep.sort_values(weight)
-    positive = sweep.loc[sweep[weight] > 0, weight]
+    """What the weight of the landmark loss buys and costs, one line an attribute; 0 is at the left end."""
+    weights = np.sort(rows["per_pixel"].unique())
+    positive = weights[weights > 0]
     zero = positive.min() / 10 if len(positive) else 1.0
-    x = sweep[weight].where(sweep[weight] > 0, zero)
-    figure = Figure(figsize=(6.4, 1.7 * len(quantities) + 0.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 1.9 * len(quantities) + 0.8), layout="constrained")
     axes = figure.subplots(len(quantities), 1, squeeze=False, sharex=True)[:, 0]
     for ax, quantity in zip(axes, quantities, strict=True):
-        ax.plot(x, sweep[quantity], "o-", color=COLOURS["hfld"], markersize=4)
-        if f"{quantity}_lo" in sweep:
-            band = sweep[f"{quantity}_lo"], sweep[f"{quantity}_hi"]
-            ax.fill_between(x, *band, color=COLOURS["hfld"], alpha=0.18, linewidth=0)
+        for attribute, part in rows[rows["quantity"] == quantity].groupby("attribute", sort=False):
+            part = part.sort_values("per_pixel")
+            x = part["per_pixel"].where(part["per_pixel"] > 0, zero)
+            (line,) = ax.plot(x, part["value"], "o-", markersize=4, label=attribute.replace("_", " "))
+            ax.fill_between(x, part["lo"], part["hi"], color=line.get_color(), alpha=0.15, linewidth=0)
         if chosen is not None:
             ax.axvline(chosen or zero, color=COLOURS["floor"], linewidth=1, linestyle=(0, (4, 2)))
         ax.set_ylabel(units.get(quantity, quantity), fontsize=FONT)
-        ax.set_ylim(bottom=0)
         _plain(ax, "y")
     axes[-1].set_xscale("log")
-    if len(positive) < len(sweep):
+    if len(positive) < len(weights):
         ticks = [zero, *positive]
-        axes[-1].set_xticks(ticks, ["0", *(f"{value:g}" for value in positive)], rotation=30)
+        axes[-1].set_xticks(ticks, ["0", *(f"{value:g}" for value in positive)])
         axes[-1].minorticks_off()
     if chosen is not None:
         axes[0].annotate("chosen", (chosen or zero, axes[0].get_ylim()[1]), fontsize=FONT - 1, color=INK)
-    axes[-1].set_xlabel("weight of the landmark loss", fontsize=FONT)
-    figure.suptitle("The landmark loss on validation latents", fontsize=FONT + 2, color=INK)
+    axes[-1].set_xlabel("weight of the landmark loss, per pixel at 256", fontsize=FONT)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=FONT, frameon=False)
     return figure
 
 
@@ -204,16 +203,23 @@ def disturbance_curves(
     quantity: str = "emotion_tvd",
     methods: Sequence[str] = ("baseline", "hfld", "random"),
     columns: int = 3,
+    cell: float = 2.8,  # inches
+    bands: bool = True,  # intervals
     units: Mapping[str, str] = UNITS,
 ) -> Figure:
-    """Disturbance against the achieved target change, over strengths: lower and further right is better."""
+    """Disturbance against the achieved target change, over strengths: lower and further right is better.
+
+    Curves start at no edit.
+    """
     attributes = list(dict.fromkeys(rows["attribute"]))
     columns = min(columns, len(attributes))
     lines = -(-len(attributes) // columns)
-    figure = Figure(figsize=(2.8 * columns + 0.4, 2.4 * lines + 0.6), layout="constrained")
+    figure = Figure(figsize=(cell * columns + 0.4, (cell - 0.4) * lines + 0.6), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for ax, attribute in zip(axes, attributes, strict=False):
         part = rows[rows["attribute"] == attribute]
+        none = part.loc[(part["method"] == "none") & (part["quantity"] == quantity), "value"]
+        start = float(none.iloc[0]) if len(none) else 0.0
         for method in methods:
             change, other = (
                 part[(part["method"] == method) & (part["quantity"] == q)].dropna(subset=["factor"])
@@ -222,11 +228,12 @@ def disturbance_curves(
             if change.empty:
                 continue
             x, other = change.set_index("factor")["value"], other.set_index("factor")
-            colour = COLOURS.get(method, INK)
-            xs, ys = [0.0, *x], [0.0, *other["value"].loc[x.index]]
-            ax.plot(xs, ys, "o-", color=colour, markersize=3.5, label=LABELS.get(method, method))
+            style = style_of(method)
+            xs, ys = [0.0, *x], [start, *other["value"].loc[x.index]]
+            ax.plot(xs, ys, marker="o", markersize=3.5, label=LABELS.get(method, method), **style)
             band = other.loc[x.index]
-            ax.fill_between(x, band["lo"], band["hi"], color=colour, alpha=0.18, linewidth=0)
+            if bands:
+                ax.fill_between(x, band["lo"], band["hi"], color=style["color"], alpha=0.18, linewidth=0)
         oracle = part[(part["method"] == "oracle")].drop_duplicates("quantity").set_index("quantity")["value"]
         if quantity in oracle:
             point = oracle["target_change"], oracle[quantity]

@@ -21,6 +21,12 @@ SENTENCES = (
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 """Between these two lines of the README stands the overview."""
 
+ASIDE = (
+    ("sweep/landmark_weight", "The weight of the landmark term, on validation latents"),
+    ("seeds/spread", "Other training seeds, and twice the steps"),
+)
+"""Picture and table (PNG, CSV) of what runs outside the default pipeline, and its heading."""
+
 FIRST = ("headline", "counterfactual", "table1", "table2", "table3", "table4", "table5")
 """Tables in the order of reading; the others follow by name."""
 
@@ -40,7 +46,7 @@ def report(results: Path, *, base: Path, title: str = "Results") -> str:
         raise FileNotFoundError(f"{source} is missing; `dvc repro` (or `make repro`) makes it")
     tree = json.loads(source.read_text(encoding="utf-8"))
     parts = [f"# {title}", _about(tree.get("about", {}))]
-    parts += [figure for figure in [_figure(results, base, "headline")] if figure]
+    parts += [figure for figure in [_figure(results, base, "figures/headline")] if figure]
     for strength in ("matched", "native"):
         if strength in tree:
             unmatched = _unmatched(tree.get("matching", {})) if strength == "matched" else set()
@@ -49,7 +55,11 @@ def report(results: Path, *, base: Path, title: str = "Results") -> str:
     figures = sorted((results / "figures").glob("*.png"))
     if figures:
         parts.append("## Figures")
-        parts += [_figure(results, base, path.stem) for path in figures if path.stem != "headline"]
+        parts += [_figure(results, base, f"figures/{p.stem}") for p in figures if p.stem != "headline"]
+    for stem, heading in ASIDE:
+        if (results / f"{stem}.png").is_file():
+            link = _link(results / f"{stem}.csv", base)
+            parts += [f"## {heading}", _figure(results, base, stem), f"([csv]({link}))"]
     parts.append("## Tables")
     files = {path.stem: path for path in sorted((results / "tables").glob("*.md"))}
     for name in [*(n for n in FIRST if n in files), *(n for n in files if n not in FIRST)]:
@@ -142,8 +152,8 @@ def _plain_value(value: Any) -> str:
 
 
 def _figure(results: Path, base: Path, stem: str) -> str:
-    path = results / "figures" / f"{stem}.png"
-    return f"![{stem.replace('_', ' ')}]({_link(path, base)})" if path.is_file() else ""
+    path = results / f"{stem}.png"
+    return f"![{path.stem.replace('_', ' ')}]({_link(path, base)})" if path.is_file() else ""
 
 
 def _link(path: Path, base: Path) -> str:

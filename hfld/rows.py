@@ -69,15 +69,17 @@ def rows_of(
     strength: str,
     counts: np.ndarray,  # [B, N], the same for every method
     comparison: tuple[str, str] = COMPARISON,
+    further: Mapping[str, tuple[str, str]] | None = None,  # name in place of `difference` -> two methods
 ) -> list[dict]:
     """Tidy rows (without p_holm and paper) of all methods at one attribute and strength."""
     rows = []
     for method, values in readings.items():
         names, estimates = estimate(values, attribute, counts)
         rows += _rows(names, estimates, strength=strength, attribute=attribute, method=method)
-    if all(method in readings for method in comparison):
-        first, second = (dict(readings[method]) for method in comparison)
-        rows += _compared(first, second, attribute=attribute, strength=strength, counts=counts)
+    for name, (first, second) in {"difference": comparison, **(further or {})}.items():
+        if first in readings and second in readings:
+            pair = (dict(readings[first]), dict(readings[second]))
+            rows += _compared(*pair, name=name, attribute=attribute, strength=strength, counts=counts)
     return rows
 
 
@@ -85,28 +87,33 @@ def _compared(
     first: dict[str, np.ndarray],
     second: dict[str, np.ndarray],
     *,
+    name: str,
     attribute: str,
     strength: str,
     counts: np.ndarray,
 ) -> list[dict]:
-    """Rows `difference` and `relative`; a latent without a reading in either method is dropped from both."""
-    for name in first:
-        missing = ~(np.isfinite(first[name]) & np.isfinite(second[name]))
-        first[name], second[name] = (np.where(missing, np.nan, side[name]) for side in (first, second))
+    """Rows `name`, and `relative` beside `difference`; a latent without a reading in either method is dropped
+    from both.
+    """
+    for quantity in first:
+        missing = ~(np.isfinite(first[quantity]) & np.isfinite(second[quantity]))
+        for side in (first, second):
+            side[quantity] = np.where(missing, np.nan, side[quantity])
     names, a = estimate(first, attribute, counts)
     _, b = estimate(second, attribute, counts)
     difference = Estimates(value=b.value - a.value, draws=b.draws - a.draws, n=a.n, dropped=a.dropped)
+    p = p_values(difference.value, difference.draws)
+    key = {"strength": strength, "attribute": attribute}
+    rows = _rows(names, difference, method=name, p=p, **key)
+    if name != "difference":
+        return rows
     relative = Estimates(
         value=100 * safe_ratio(difference.value, a.value),
         draws=100 * safe_ratio(difference.draws, a.draws),
         n=a.n,
         dropped=a.dropped,
     )
-    key = {"strength": strength, "attribute": attribute}
-    p = p_values(difference.value, difference.draws)
-    return _rows(names, difference, method="difference", p=p, **key) + _rows(
-        names, relative, method="relative", **key
-    )
+    return rows + _rows(names, relative, method="relative", **key)
 
 
 def _rows(names: list[str], estimates: Estimates, p: np.ndarray | None = None, **key: str) -> list[dict]:

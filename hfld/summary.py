@@ -36,7 +36,7 @@ def summary(
         if row.quantity.startswith(INTERNAL) or (kind in SUMMARISED and name not in gestures):
             continue
         cell = {"mean": row.value, "lo": row.lo, "hi": row.hi, "n": int(row.n), "dropped": int(row.dropped)}
-        if row.method == "difference":
+        if row.method == "difference" or row.p == row.p:  # further comparisons have a p as well
             cell |= {"p": row.p, "p_holm": row.p_holm}
         branch = tree.setdefault(row.strength, {}).setdefault(row.attribute, {}).setdefault(row.method, {})
         branch[row.quantity] = cell

@@ -1,6 +1,7 @@
-"""T trained again and again: with weights of the landmark term, to choose one; with seeds, to trust it."""
+"""T trained again and again: with weights of the landmark term, to choose one; with seeds and with twice the
+steps, to trust it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,38 +51,43 @@ def sweep_landmark_weight(
     return rows[columns].sort_values(["attribute", "quantity", "per_pixel"], ignore_index=True)
 
 
-def repeat_over_seeds(
-    config: DirectionsConfig,
+def variants(config: DirectionsConfig, *, seeds: Sequence[int] = (1, 2, 3)) -> dict[str, DirectionsConfig]:
+    """The trainings whose differences should agree: one per seed, and the first seed with twice the steps."""
+    config = config.resolved()
+    named = {f"seed {seed}": replace(config, seed=seed) for seed in seeds}
+    return named | {"twice the steps": replace(config, seed=seeds[0], steps=2 * config.steps)}
+
+
+def repeat(
+    configs: Mapping[str, DirectionsConfig],
     bench: Bench,
     test: Latents,
     validation: Latents,
     attributes: Sequence[str],
     *,
     run_dir: Path,
-    seeds: Sequence[int] = (1, 2, 3),
     methods: tuple[str, str] = ("baseline", "hfld"),
     resamples: int = 2000,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Train both methods with each training seed -> the tidy rows of `evaluate`, with a column `seed`."""
+    """Train both methods with each configuration -> the tidy rows of `evaluate`, with a column `variant`."""
     frames = []
-    for seed in seeds:
-        changed = replace(config.resolved(), seed=seed)
+    for variant, config in configs.items():
         editors: dict[str, Editor] = {}
         for method in methods:
             trained = train_directions(
-                bench.models, changed, method=method, run_dir=run_dir, progress=progress
+                bench.models, config, method=method, run_dir=run_dir, progress=progress
             )
             editors[method] = LinearEditor(trained.T, trained.attributes)
         rows, _ = evaluate(
             bench, test, editors, attributes, validation=validation, reference=methods, resamples=resamples
         )
-        frames.append(rows.assign(seed=seed))
+        frames.append(rows.assign(variant=variant))
     return pd.concat(frames, ignore_index=True)
 
 
-def spread_over_seeds(rows: pd.DataFrame, quantities: Sequence[str] = CURVE) -> pd.DataFrame:
-    """hfld - baseline per strength, attribute, quantity: mean, standard deviation, least, most over seeds."""
+def spread(rows: pd.DataFrame, quantities: Sequence[str] = CURVE) -> pd.DataFrame:
+    """hfld - baseline per strength, attribute, quantity: mean, standard deviation, least, most."""
     chosen = rows[(rows["method"] == "difference") & rows["quantity"].isin(quantities)]
     groups = chosen.groupby(["strength", "attribute", "quantity"], sort=False)["value"]
-    return groups.agg(mean="mean", sd="std", least="min", most="max", seeds="count").reset_index()
+    return groups.agg(mean="mean", sd="std", least="min", most="max", variants="count").reset_index()

@@ -23,6 +23,19 @@ NAMES = {
     "none": "No edit",
     "oracle": "Oracle edit",
     "floor": "Floor",
+    "ganspace": "GANSpace",
+    "interfacegan": "InterFaceGAN",
+    "sefa": "SeFa",
+    "styleflow": "StyleFlow",
+    "sdflow": "SDFlow",
+    "adatrans": "AdaTrans",
+    "styleflow_hfld": "StyleFlow + HFLD",
+    "sdflow_hfld": "SDFlow + HFLD",
+    "adatrans_hfld": "AdaTrans + HFLD",
+    "ganspace_lock": "GANSpace, locked",
+    "interfacegan_lock": "InterFaceGAN, locked",
+    "sefa_lock": "SeFa, locked",
+    "baseline_lock": "Baseline, locked",
 }
 CONTROLS = ("random", "none", "oracle", "floor")
 PAPER = "paper, FFHQ photographs"
@@ -43,7 +56,14 @@ HEADINGS = {
     "counterfactual_attributes": "Attributes to exact",
     "counterfactual_pixel": "Pixels to exact, levels",
 }
-DIGITS = {"emotion_tvd": 1, "counterfactual_emotion_tvd": 1, "counterfactual_pixel": 1, "other_attributes": 3}
+DIGITS = {
+    "emotion_tvd": 1,
+    "counterfactual_emotion_tvd": 1,
+    "counterfactual_pixel": 1,
+    "other_attributes": 3,
+    "perceptual_distance": 3,
+    "edit_ms": 1,
+}
 
 EXPLANATION = {
     "difference": "A star marks a difference whose p, Holm-adjusted over the table, is below .05.",

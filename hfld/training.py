@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from hfld.parallel import ALONE, Team
+
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 _ABSENT = "absent"
@@ -58,6 +60,7 @@ def train(
     max_seconds: float | None = None,  # stop early, saved; calling again continues
     progress: bool = True,
     name: str = "",  # beside the progress bar
+    team: Team = ALONE,  # with `step` only: processes whose gradients and logs are averaged
 ) -> list[dict[str, float]]:
     """Run steps 0 .. steps-1 and return the log: each term's mean over every `log_every` steps.
 
@@ -84,11 +87,14 @@ def train(
     generators = dict(generators or {})
 
     done, history, window = _resume(run_dir, fingerprint=fingerprint, parts=parts, generators=generators)
-    _write_log(run_dir / LOG, history)
+    if team.leads:
+        _write_log(run_dir / LOG, history)
     started = time.monotonic()
 
     def save(done: int) -> None:
         _require_finite(state, done)
+        if not team.leads:
+            return
         saved = {
             "done": done,
             "fingerprint": json.dumps(fingerprint),
@@ -107,7 +113,7 @@ def train(
         total=steps,
         initial=min(done, steps),
         desc=name or run_dir.name,
-        disable=not progress,
+        disable=not (progress and team.leads),
         mininterval=1.0,
     )
     with bar:
@@ -122,8 +128,11 @@ def train(
                 opt.zero_grad(set_to_none=True)
                 terms = {key: term.mean() for key, term in step(i).items()}
                 total = torch.stack(list(terms.values())).sum()
-                values = _finite_values(terms, step=i, run_dir=run_dir)
+                averaged = {key: team.mean(term) for key, term in terms.items()}
+                values = _finite_values(averaged, step=i, run_dir=run_dir)
                 total.backward()
+                for parameter in (p for g in opt.param_groups for p in g["params"] if team.size > 1):
+                    parameter.grad = team.mean(parameter.grad)
                 if clip_norm is not None:
                     torch.nn.utils.clip_grad_norm_(
                         [p for g in opt.param_groups for p in g["params"]], clip_norm
@@ -142,7 +151,8 @@ def train(
                 means = {key: sum_ / count for key, (count, sum_) in window.items()}
                 history.append({"step": i + 1, "total": sum(means.values()), **means})
                 window.clear()
-                _write_log(run_dir / LOG, history)
+                if team.leads:
+                    _write_log(run_dir / LOG, history)
                 bar.set_postfix(
                     {key: f"{value:.4g}" for key, value in list(history[-1].items())[1:5]}, refresh=False
                 )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hfld.config import Profile
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -49,3 +51,8 @@ class PortraitWorld:
         images, landmarks = render_latents(z, self.size, workers=self.workers, progress=self.progress)
         shown = decode(z)
         return Truth(images, landmarks, shown.emotions, shown.strengths, shown.labels, shown.visible)
+
+
+def world_of(profile: Profile) -> PortraitWorld | None:
+    """The profile's truth; None for photographs, whose counterfactuals nobody knows."""
+    return PortraitWorld(size=profile.world.size) if profile.world.kind == "portraits" else None

@@ -61,7 +61,8 @@ DEFAULTS = {
     "detail": 1.0,
     "square": 4.0,
     "perceptual": 0.0,
-    "tutor": 3.0,
+    "tutor": 4.0,
+    "emotion": 0.4,  # of the tutor's reading
     "contrast_weight": 3.0,  # extra weight of a pixel where much happens
     "adversarial": 0.01,
     "d_lr": 2.5e-3,  # the discriminator's
@@ -202,8 +203,14 @@ class Run:
         if path.suffix == ".safetensors":
             old = load_network(path)
             self.g.synthesis.load_state_dict(old.synthesis.state_dict())
-            distance = distil(old.mapping, self.g.mapping, old.z_dim)
-            print(f"mapping network: {distance:.3f} of the variance of {path}'s w is not learned", flush=True)
+            shapes, known = (
+                {key: value.shape for key, value in g.mapping.state_dict().items()} for g in (self.g, old)
+            )
+            if shapes == known:
+                self.g.mapping.load_state_dict(old.mapping.state_dict())
+            else:
+                left = distil(old.mapping, self.g.mapping, old.z_dim)
+                print(f"mapping network: {left:.3f} of the variance of {path}'s w is not learned", flush=True)
             self.average.load_state_dict(self.g.state_dict())
             return
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -298,7 +305,7 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
             run.d.requires_grad_(True)
         if tutor is not None and size == config["size"]:
             with autocast:
-                raw["tutor"] = tutor_loss(tutor, made, image)
+                raw |= tutor_loss(tutor, made, image)
         total = sum(config[key] * value for key, value in raw.items())
         total.backward()
         progress = run.seconds / budget
@@ -380,6 +387,7 @@ def export(run: Run, data: Portraits, config: dict, run_dir: Path, device: str) 
         "pairs": data.count,
     }
     facts |= {"phase": config["phase"], "seed": config["seed"]}
+    facts |= {"note": config["note"]} if config["note"] else {}
     save_network(run_dir / "generator.safetensors", run.average, run.arguments, facts)
     if run.d is not None:
         arguments = {"size": config["size"], "channels": config["channels"]}
@@ -403,7 +411,7 @@ def read_config(arguments: argparse.Namespace) -> dict:
     config["stages"] = {side: share for side, share in config["stages"].items() if side <= config["size"]}
     if arguments.phase == "adversarial":
         config["stages"] = {config["size"]: 1.0}
-    for key in ("phase", "minutes", "fp32", "log_seconds", "save_seconds"):
+    for key in ("phase", "minutes", "fp32", "log_seconds", "save_seconds", "note"):
         config[key] = getattr(arguments, key)
     return config
 
@@ -434,6 +442,7 @@ def main() -> None:
     )
     parser.add_argument("--log-seconds", type=float, default=60)
     parser.add_argument("--save-seconds", type=float, default=240)
+    parser.add_argument("--note", default="", help="what else its users should know, for the file's metadata")
     parser.add_argument("--fp32", action="store_true", help="where bfloat16 is slow")
     parser.add_argument("--params", type=Path, default=ROOT / "pretrain" / "params.yaml")
     parser.add_argument(

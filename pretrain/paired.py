@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hfld.portraits.expression import ACTION_UNITS, emotion_percentages
+
 TUTOR_PARTS = (40, 14, 35)
 """Outputs of the tutor: attribute strengths and action units (logits), nuisance."""
 
@@ -96,11 +98,28 @@ def perceptual_loss(features: nn.Module, image: Tensor, target: Tensor) -> Tenso
     ).sum()
 
 
-def tutor_loss(tutor: nn.Module, image: Tensor, target: Tensor) -> Tensor:
+def _emotion_odds() -> tuple[Tensor, Tensor]:
+    """Weight [14, 7] and bias [7]: units @ weight + bias are the logits of `emotion_percentages`, which is a
+    softmax of an affine function."""
+    none = np.log(emotion_percentages(np.zeros((1, len(ACTION_UNITS)))))
+    each = np.log(emotion_percentages(np.eye(len(ACTION_UNITS))))
+    return torch.from_numpy((each - none).astype(np.float32)), torch.from_numpy(none[0].astype(np.float32))
+
+
+def emotion_logits(units: Tensor) -> Tensor:
+    """The emotions that these action units make up, differentiable.  [B, 14] in [0, 1] -> [B, 7]"""
+    weight, bias = (part.to(units.device) for part in _emotion_odds())
+    return units.float() @ weight + bias
+
+
+def tutor_loss(tutor: nn.Module, image: Tensor, target: Tensor) -> dict[str, Tensor]:
     """How far the frozen tutor's readings of two pictures differ.
 
-    KL divergence of strengths and of action units, in nats, and a fifth of the smooth L1 of the nuisance.
-    [B, 3, S, S] twice -> scalar
+    tutor: KL divergence of strengths and of action units, in nats, and a fifth of the smooth L1 of the
+    nuisance.  emotion: KL divergence of the emotions that the action units make up; it asks for the right
+    units where they decide between two emotions.
+
+    [B, 3, S, S] twice -> scalars
     """
     with torch.no_grad():
         expected = tutor.logits(target).float().split(TUTOR_PARTS, dim=1)
@@ -111,7 +130,11 @@ def tutor_loss(tutor: nn.Module, image: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, wanted.sigmoid()) - entropy
 
     parts = [divergence(found[i], expected[i]) for i in (0, 1)]
-    return sum(parts) + 0.2 * F.smooth_l1_loss(found[2], expected[2])
+    emotions = [emotion_logits(reading[1].sigmoid()).log_softmax(dim=1) for reading in (found, expected)]
+    return {
+        "tutor": sum(parts) + 0.2 * F.smooth_l1_loss(found[2], expected[2]),
+        "emotion": F.kl_div(*emotions, reduction="batchmean", log_target=True),
+    }
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from hfld import config
-from hfld.config import METHODS, ROOT, SECTIONS, load_profile
+from hfld.config import METHODS, ROOT, load_profile, sections_of
 
 PROFILES = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
 
@@ -31,8 +31,9 @@ def edited(tmp_path):
 @pytest.mark.parametrize("name", PROFILES)
 def test_profile_keys_equal_dataclass_fields(name):
     values = yaml.safe_load((ROOT / "profiles" / f"{name}.yaml").read_text())
-    assert list(values) == ["profile", *SECTIONS]
-    for section, cls in SECTIONS.items():
+    expected = sections_of(values)
+    assert list(values) == ["profile", *expected]
+    for section, cls in expected.items():
         assert set(values[section]) == {field.name for field in dataclasses.fields(cls)}, section
 
 
@@ -96,6 +97,28 @@ def test_methods_differ_only_in_the_landmark_term_and_the_space():
     assert resolved["hfld_w"].space == resolved["baseline_w"].space == "w"
     same = dataclasses.replace(resolved["hfld_w"], lambda_landmark=0.0, space="w+")
     assert same == resolved["baseline"]
+
+
+def test_photographs_are_the_papers_setting():
+    for name, size in (("ffhq256", 256), ("ffhq1024", 1024)):
+        profile = load_profile(name)
+        directions = profile.directions.resolved()
+        assert (profile.world.size, profile.world.read_at, profile.landmarks.width) == (size, 256, 64)
+        assert (directions.steps, directions.batch, directions.lr) == (50_000, 4, 1e-4)
+        assert directions.schedule == "constant"
+        weights = directions.lambda_regression, directions.lambda_content, directions.lambda_adversarial
+        assert weights == (10, 0.05, 0.05)
+        assert directions.attributes == "all"
+        assert profile.tables.latents == 1000
+        printed = dataclasses.replace(profile.directions, preset="printed").resolved()
+        assert (printed.lambda_landmark, printed.landmark_norm) == (0.5e6, "l1")
+
+
+def test_only_photographs_have_their_sections(edited):
+    root = edited(r"^figures:", "attributes:\n  seed: 1\n\nfigures:")
+    with pytest.raises(ValueError, match="unknown key 'attributes'"):
+        load_profile("smoke", root=root)
+    assert load_profile("smoke").attributes is None
 
 
 def test_unknown_method_names_the_nearest():

@@ -1,8 +1,13 @@
+"""What every registered editor must do, and the editor of CONTRIBUTING.md with them."""
+
+import re
+
 import pytest
 import torch
 import toy_editors
-from toy_world import ROWS, W_DIM, fitted_editors, toy_models
+from toy_world import ROWS, W_DIM, fitted_editors, toy_bank, toy_models
 
+from hfld.config import ROOT
 from hfld.directions import Directions
 from hfld.editors import (
     EDITORS,
@@ -19,7 +24,10 @@ from hfld.editors import (
 
 NAMES = ("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive")  # coordinates 0, 1, 2 of w
 FITTED = ("ganspace", "interfacegan", "sefa")
+ALL_FITTED = (*FITTED, *TRAINED)
 CONTEXTS = ("baseline", "hfld", "baseline_w", "hfld_w")
+EXAMPLE = "regression"
+EVERY = [*EDITORS, EXAMPLE]
 
 
 @pytest.fixture
@@ -36,16 +44,42 @@ def true_directions():
     return torch.eye(3, W_DIM)[:, None].expand(-1, ROWS, -1).contiguous()
 
 
-@pytest.fixture
-def weights(tmp_path, fitted):
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory, fitted):
+    folder = tmp_path_factory.mktemp("weights")
     for i, method in enumerate(CONTEXTS):
-        T = torch.randn(3, ROWS, W_DIM, generator=torch.Generator().manual_seed(i))
-        Directions(T, NAMES, method).save(directions_file(tmp_path, method))
+        noise = torch.randn(3, ROWS, W_DIM, generator=torch.Generator().manual_seed(i))
+        Directions(true_directions() + 0.1 * noise, NAMES, method).save(directions_file(folder, method))
     for name, editor in fitted.items():
-        editor.save(editor_file(tmp_path, name))
+        editor.save(editor_file(folder, name))
     for name, kind in TRAINED.items():
-        toy_editors.fitted(kind).save(editor_file(tmp_path, name))
-    return tmp_path
+        toy_editors.fitted(kind).save(editor_file(folder, name))
+    return folder
+
+
+def example_code() -> str:
+    """The Python file that CONTRIBUTING.md shows."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), flags=re.S)
+    return code
+
+
+@pytest.fixture(scope="module")
+def example():
+    names: dict = {}
+    exec(compile(example_code(), "CONTRIBUTING.md", "exec"), names)
+    return names["Regression"]
+
+
+@pytest.fixture(scope="module")
+def made(weights, example):
+    """name -> the editor as it comes from its file, and the object that was saved where there is one."""
+    models, known = toy_models(), dict(fitted_editors(toy_models()))
+    known |= {name: toy_editors.fitted(kind).connect(models) for name, kind in TRAINED.items()}
+    known[EXAMPLE] = example().fit(toy_bank(models))
+    known[EXAMPLE].save(editor_file(weights, EXAMPLE))
+    found = {name: make_editor(name, weights=weights, seed=1, models=models) for name in EDITORS}
+    found[EXAMPLE] = example.load(editor_file(weights, EXAMPLE))
+    return {name: (editor, known.get(name)) for name, editor in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -58,29 +92,62 @@ def refitted():
     return fitted_editors(toy_models())
 
 
-@pytest.mark.parametrize("name", list(EDITORS))
-def test_every_editor_keeps_the_protocol(name, weights, models, ws):
-    editor = make_editor(name, weights=weights, seed=1, models=models).fit(
-        Bank(ws=ws, scores=models.score(ws))
-    )
+@pytest.mark.parametrize("name", EVERY)
+def test_every_editor_keeps_the_protocol(name, made, models, ws):
+    editor = made[name][0]
+    if name != EXAMPLE:  # the others come fitted and stay as they are
+        assert editor.fit(Bank(ws=ws, scores=models.score(ws))) is editor
     before = ws.clone()
     assert torch.equal(editor.edit(ws, "Attractive", 0.0), ws)
     assert torch.equal(editor.edit(ws, "Attractive", torch.zeros(16)), ws)
     edited = editor.edit(ws, "Attractive", 1.5)
     assert edited.shape == ws.shape
+    assert edited.dtype == ws.dtype
     assert torch.equal(ws, before)
     assert torch.equal(edited, ws) == (name == "none")
     each = editor.edit(ws, "Attractive", torch.linspace(-1, 1.5, 16))
     torch.testing.assert_close(each[-1], edited[-1])
 
 
-@pytest.mark.parametrize("name", FITTED)
-def test_every_fitted_editor_comes_back_from_its_file(name, weights, fitted, ws):
-    again = make_editor(name, weights=weights)
+@pytest.mark.parametrize("name", [*ALL_FITTED, EXAMPLE])
+def test_every_fitted_editor_comes_back_from_its_file(name, weights, made, ws):
+    again, saved = made[name]
     for strength in (0.7, torch.linspace(-1, 1, 16)):
-        expected = fitted[name].edit(ws, "Arched_Eyebrows", strength)
-        assert torch.equal(again.edit(ws, "Arched_Eyebrows", strength), expected)
+        expected = saved.edit(ws, "Arched_Eyebrows", strength)
+        torch.testing.assert_close(again.edit(ws, "Arched_Eyebrows", strength), expected, atol=0, rtol=0)
     assert editor_file(weights, name).read_bytes()[8:9] == b"{"  # safetensors: a header of JSON, no pickle
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_editor_raises_its_target_with_strength(name, made, models, ws):
+    editor, k = made[name][0], NAMES.index("Arched_Eyebrows")
+    strengths = (-0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
+    scores = torch.stack([models.score(editor.edit(ws, "Arched_Eyebrows", s))[:, k] for s in strengths])
+    steps = scores.mean(dim=1).diff()
+    if name == "none":
+        assert (steps == 0).all()
+    elif name == "random":  # any direction moves a linear world one way, but which is chance
+        assert (steps.sign() == steps[0].sign()).all()
+    else:
+        assert (steps > 0).all()
+        assert scores[-1].mean() - scores[0].mean() > 0.15
+
+
+def test_the_documented_editor_is_short_and_finds_the_planted_directions(example):
+    assert len(example_code().splitlines()) < 60
+    models = toy_models()
+    editor = example().fit(toy_bank(models))
+    for k, attribute in enumerate(NAMES):  # coordinate k of w makes attribute k
+        ws = models.ws(models.latents(4, seed=0, split="test"))
+        step = (editor.edit(ws, attribute, 1.0) - ws)[0, 0]
+        assert step[k] / step.norm() > 0.95
+
+
+def test_the_guide_names_the_places_of_a_registration():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    for place in ("hfld/editors/__init__.py", "hfld/editors/fitting.py", "benchmark/dvc.yaml"):
+        assert place in text
+        assert (ROOT / place).is_file()
 
 
 @pytest.mark.parametrize("name", FITTED)
@@ -174,7 +241,7 @@ def test_search_keeps_what_is_already_there(models, ws):
     assert torch.equal(reached.strength, torch.zeros(16))
 
 
-def test_wrong_input_is_named(models, ws, weights):
+def test_wrong_input_is_named(models, ws, weights, tmp_path):
     editor = LinearEditor(true_directions(), NAMES)
     with pytest.raises(ValueError, match="Attractive"):
         editor.edit(ws, "Atractive", 1.0)
@@ -192,6 +259,5 @@ def test_wrong_input_is_named(models, ws, weights):
         reach(editor, ws, "Attractive", 1.0, models.score, mode="exact")
     with pytest.raises(ValueError, match="'hfld'"):
         make_editor("hfdl", weights=weights)
-    directions_file(weights, "hfld").unlink()
     with pytest.raises(FileNotFoundError, match="dvc repro"):
-        make_editor("hfld", weights=weights)
+        make_editor("hfld", weights=tmp_path)

@@ -128,7 +128,8 @@ def test_curves_and_plots_draw(bench, test_latents, results):
     rows, _ = results
     steps = np.arange(1, 20)
     history = pd.DataFrame({"step": steps, "regression": 5 / steps, "landmark": 1.0 + 0 * steps})
-    sweep = pd.DataFrame({"lambda_landmark": [0.0, 10, 1000], "target_change": [0.9, 0.8, 0.1]})
+    sweep = pd.DataFrame({"per_pixel": [0.0, 10, 1000], "value": [0.9, 0.8, 0.1]})
+    sweep = sweep.assign(quantity="target_change", attribute="Bald", lo=sweep.value, hi=sweep.value)
     survey = pd.DataFrame(
         [
             {"attribute": a, "method": m, "quantity": q, "value": RANDOM.random()}
@@ -171,6 +172,11 @@ def test_report_says_what_the_files_say(results, tmp_path):
     assert (tmp_path / "REPORT.md").read_text() == text
     assert "![figure1](results/toy/figures/figure1.png)" in text
     assert "[csv](results/toy/tables/table5.csv)" in text
+    assert "landmark term" not in text
+    figures.save(figures.contact_sheet([faces(1)]), folder / "sweep" / "landmark_weight.png")
+    page = report(folder, base=tmp_path)
+    assert "![landmark weight](results/toy/sweep/landmark_weight.png)" in page
+    assert "[csv](results/toy/sweep/landmark_weight.csv)" in page
     assert "HFLD is better for 2 of 2 attributes, worse for 0, undecided for 0" in text
     assert text.index("### All methods") < text.index("### Table II") < text.index("### Table V")
     assert "Not matched: Bald, random" in text

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from hfld.config import load_profile
-from hfld.editors import editor_file, make_editor
-from hfld.editors.fitting import MAKERS, fit_editor, training_bank
+from hfld.editors import FITTED, TRAINED, editor_file, make_editor
+from hfld.editors.fitting import MAKERS, OFFICIAL, fit_editor, trained_config, training_bank
 from hfld.models import Models
+from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import Generator
 
 
@@ -32,7 +33,8 @@ def models():
     torch.manual_seed(0)
     generator = Generator(size=8, z_dim=6, w_dim=10, mapping_layers=1, channels={4: 12, 8: 12})
     hashes = {"generator": "a" * 64, "regressor": "b" * 64}
-    return Models(generator=generator, regressor=CountingRegressor(), hashes=hashes)
+    points = ResNet(width=2, outputs=212, stem="small")
+    return Models(generator=generator, regressor=CountingRegressor(), landmarks=points, hashes=hashes)
 
 
 @pytest.fixture
@@ -71,7 +73,8 @@ def test_a_fitted_editor_is_saved_where_the_registry_finds_it(name, models, prof
     edited = fitted.editor.edit(ws, "Male", 0.5)
     assert edited.shape == ws.shape
     assert not torch.equal(edited, ws)
-    assert torch.equal(make_editor(name, weights=profile.paths.weights).edit(ws, "Male", 0.5), edited)
+    again = make_editor(name, weights=profile.paths.weights, models=models)
+    assert torch.equal(again.edit(ws, "Male", 0.5), edited)
 
 
 def test_settings_come_from_the_profile(models, profile):
@@ -81,6 +84,24 @@ def test_settings_come_from_the_profile(models, profile):
     torch.testing.assert_close(editor.tensors["mean"], w.mean(dim=0))
     assert editor.tensors["steps"].shape == (3, 3, 10)  # groups 0-1, 2-3, all; directions; w_dim
     assert editor.settings()["probe"] == profile.ganspace.probe
+
+
+def test_every_fitted_editor_has_a_maker():
+    assert MAKERS.keys() == FITTED.keys()
+
+
+@pytest.mark.parametrize("name", list(TRAINED))
+def test_trained_editors_take_their_schedule_from_the_profile_or_the_references(name, profile):
+    section = name.removesuffix("_hfld")
+    config = trained_config(name, profile)
+    assert config.steps == getattr(profile, section).steps
+    assert config.attributes == profile.directions.attributes
+    weight = profile.editors.landmark_weight if name.endswith("_hfld") else 0.0
+    assert config.landmark_weight == weight
+    full = trained_config(name, replace(profile, editors=replace(profile.editors, schedule="full")))
+    assert full.steps == OFFICIAL[section].steps > config.steps
+    assert full.hidden == OFFICIAL[section].hidden
+    assert (full.landmark_weight, full.attributes) == (weight, config.attributes)
 
 
 def test_the_score_that_names_directions_is_a_choice(models, profile):

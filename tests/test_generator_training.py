@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from hfld.checkpoints import load_network, save_network
+from hfld.checkpoints import load_metadata, load_network, save_network
 from hfld.networks.reader import Reader
 from hfld.networks.stylegan2 import Generator
+from hfld.portraits.expression import ACTION_UNITS, emotion_percentages
 from pretrain import generator as script
 from pretrain.muon import Muon, orthogonal
-from pretrain.paired import TUTOR_PARTS, tutor_loss
+from pretrain.paired import TUTOR_PARTS, emotion_logits, tutor_loss
 
 SHAPE = {"size": 16, "z_dim": 5, "w_dim": 6, "mapping_layers": 2, "channels": {4: 4, 8: 4, 16: 4}}
 
@@ -46,12 +47,19 @@ def test_tutor_loss_is_zero_at_equality_and_pulls_towards_the_target(tutor):
     draws = torch.Generator().manual_seed(1)
     target = torch.rand(4, 3, 16, 16, generator=draws) * 2 - 1
     other = (torch.rand(4, 3, 16, 16, generator=draws) * 2 - 1).requires_grad_()
-    assert float(tutor_loss(tutor, target, target)) == pytest.approx(0, abs=1e-6)
-    loss = tutor_loss(tutor, other, target)
-    loss.backward()
-    assert loss.item() > 0
-    with torch.no_grad():
-        assert tutor_loss(tutor, other - 1e-2 * other.grad / other.grad.norm(), target) < loss
+    equal = tutor_loss(tutor, target, target)
+    for key, loss in tutor_loss(tutor, other, target).items():
+        assert float(equal[key]) == pytest.approx(0, abs=1e-6)
+        (gradient,) = torch.autograd.grad(loss, other, retain_graph=True)
+        assert loss.item() > 0
+        with torch.no_grad():
+            assert tutor_loss(tutor, other - 1e-2 * gradient / gradient.norm(), target)[key] < loss
+
+
+def test_emotion_logits_are_those_of_the_renderer():
+    units = np.random.default_rng(0).uniform(size=(20, len(ACTION_UNITS)))
+    found = emotion_logits(torch.from_numpy(units)).softmax(dim=1).numpy()
+    np.testing.assert_allclose(100 * found, emotion_percentages(units), atol=1e-3)
 
 
 def test_inner_layers_of_the_mapping_network_have_their_own_width():
@@ -73,7 +81,7 @@ def world(tmp_path, tutor):
     old = {**SHAPE, "normalize_z": False, "mapping_lr": 1.0}
     save_network(tmp_path / "old.safetensors", Generator(**old), old, {})
     config = {**script.DEFAULTS, **SHAPE, "mapping_features": 8, "stages": {16: 1.0}, "batch": 4, "warmup": 1}
-    config |= {"validation": 12, "phase": "paired", "minutes": 0.02, "fp32": True}
+    config |= {"validation": 12, "phase": "paired", "minutes": 0.02, "fp32": True, "note": "a note"}
     config |= {"log_seconds": 0.2, "save_seconds": 0.2}
     paths = {"data": [str(tmp_path / "set")], "run": str(tmp_path / "run"), "start": None, "features": None}
     return config, {**paths, "tutor": str(tmp_path / "tutor.safetensors")}, tmp_path
@@ -87,7 +95,9 @@ def test_a_run_learns_exports_and_continues(world):
     saved = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)
     assert json.loads(saved["config"])["tutor"] == config["tutor"]
     assert first(torch.zeros(1, 5)).shape == (1, 3, 16, 16)
-    script.train(0, 1, {**config, "minutes": 0.04}, paths)
+    assert load_metadata(folder / "run" / "generator.safetensors")["note"] == "a note"
+    longer = saved["counters"]["seconds"] / 60 + 0.02
+    script.train(0, 1, {**config, "minutes": longer}, paths)
     again = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)
     assert again["counters"]["step"] > saved["counters"]["step"]
 
@@ -123,3 +133,11 @@ def test_another_mapping_network_learns_the_old_w_first(world):
     assert not torch.equal(before["layers.0.weight"], run.g.mapping.state_dict()["layers.0.weight"])
     for key, value in old.synthesis.state_dict().items():
         assert torch.equal(value, run.g.synthesis.state_dict()[key])
+
+
+def test_the_same_mapping_network_is_taken_as_it_is(world):
+    config, _, folder = world
+    run = script.Run({**config, "mapping_features": None}, "cpu", adversarial=False)
+    run.start_from(folder / "old.safetensors")
+    for key, value in load_network(folder / "old.safetensors").state_dict().items():
+        assert torch.equal(value, run.g.state_dict()[key])

@@ -159,7 +159,10 @@ def test_emotions_are_percentages_and_differentiable():
 
 def test_registry():
     assert network_class("ResNet") is ResNet
-    assert set(NETWORKS) == {"Generator", "Discriminator", "ResNet", "VGG19Features", "EmotionNet", "Reader"}
+    assert set(NETWORKS) == {
+        *("Generator", "Discriminator", "ResNet", "VGG19Features", "EmotionNet", "Reader"),
+        "DeepFaceIdentity",
+    }
     with pytest.raises(ValueError, match="unknown network 'ResNets'; the nearest is 'ResNet'"):
         network_class("ResNets")
 

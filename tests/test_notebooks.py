@@ -10,7 +10,8 @@ import pytest
 from closure import source
 from conftest import project_environment
 
-from hfld.config import METHODS, ROOT
+from hfld.config import METHODS, ROOT, load_profile
+from hfld.editors import FITTED
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FORBIDDEN = ("sys.path", "chdir", "!pip", "%pip", "/home/", "/root/")
@@ -38,7 +39,7 @@ def test_notebook_takes_a_profile_and_at_most_a_method(path):
     tagged = ["".join(c["source"]) for c in cells(path) if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1
     names = {target.id for node in ast.parse(tagged[0]).body for target in node.targets}
-    assert names == ({"profile", "method"} if path.stem == "02_directions" else {"profile"})
+    assert names == ({"profile", "method"} if path.stem in ("02_directions", "03_editors") else {"profile"})
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -57,7 +58,9 @@ def executed(smoke_root):
     runs = smoke_root / "runs" / "smoke"
     runs.mkdir(parents=True, exist_ok=True)
     jobs = [("01_landmarks", {}), *(("02_directions", {"method": method}) for method in METHODS)]
-    jobs += [("04_tables", {}), ("05_figures", {}), ("10_edit", {})]
+    fitted = {name.removesuffix("_lock") for name in load_profile("smoke").benchmark.methods} & set(FITTED)
+    jobs += [("03_editors", {"method": method}) for method in sorted(fitted)]
+    jobs += [("04_tables", {}), ("05_figures", {}), ("08_benchmark", {}), ("10_edit", {})]
     for name, extra in jobs:
         execute(smoke_root, name, **extra)
     return smoke_root
@@ -125,6 +128,33 @@ def test_results_are_where_they_are_promised(executed):
             assert (results / "tables" / f"table{number}.{kind}").stat().st_size > 0
     for number in (1, 3, 4):
         assert (results / "figures" / f"figure{number}.png").stat().st_size > 0
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_the_benchmark_has_every_editor_and_its_cost(executed):
+    folder = executed / "results" / "smoke" / "benchmark"
+    config = load_profile("smoke").benchmark
+    for name in ("benchmark.csv", "benchmark.md", "benchmark.tex", "matching.csv", "curves.csv"):
+        assert (folder / name).stat().st_size > 0
+    for name in ("figure5", "figure6", "emotion_tvd", "landmark_nme"):
+        assert (folder / "figures" / f"{name}.png").stat().st_size > 0
+    summary = json.loads((folder / "summary.json").read_text())
+    for strength in ("native", "matched"):
+        assert set(summary[strength]) == set(config.attributes)
+        methods = summary[strength]["Bald"]
+        assert {*config.methods, "none", "oracle"} <= set(methods)
+        for method in config.methods:
+            assert {
+                "emotion_tvd",
+                "landmark_nme:mouth",
+                "latent_log_likelihood",
+                "perceptual_distance",
+            } <= set(methods[method])
+            assert methods[method]["edit_ms"]["mean"] > 0
+        assert "p_holm" in methods["adatrans_hfld - adatrans"]["emotion_tvd"]
+    report = json.loads((executed / "results" / "smoke" / "editors" / "sefa.json").read_text())
+    assert {"seconds", "flat", "moves", "failing", "directions"} <= set(report)
 
 
 @pytest.mark.notebook

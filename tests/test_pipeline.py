@@ -9,27 +9,33 @@ import pytest
 import yaml
 from closure import closure
 
-from hfld.config import METHODS, ROOT, SECTIONS
+from hfld.config import METHODS, ROOT, SECTIONS, load_profile
+from hfld.editors import FITTED, TRAINED
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+BENCHMARK_FILE = yaml.safe_load((ROOT / "benchmark" / "dvc.yaml").read_text(encoding="utf-8"))
+BENCHMARK = BENCHMARK_FILE["stages"]
+STAGES = PIPELINE | BENCHMARK
 NOTEBOOKS = {
     "landmarks": "01_landmarks",
     "directions": "02_directions",
     "tables": "04_tables",
     "figures": "05_figures",
+    "editors": "03_editors",
+    "benchmark": "08_benchmark",
 }
 
 
 def code_deps(stage: str) -> set[str]:
-    return {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("hfld/")}
+    return {dep for dep in STAGES[stage]["deps"] if dep.startswith("hfld/")}
 
 
 @pytest.mark.parametrize("stage", NOTEBOOKS)
 def test_deps_are_the_notebook_and_exactly_its_imports(stage):
     notebook = f"notebooks/{NOTEBOOKS[stage]}.ipynb"
-    assert notebook in PIPELINE[stage]["deps"]
-    assert "papermill -k python3" in PIPELINE[stage]["cmd"]
-    assert notebook in PIPELINE[stage]["cmd"]
+    assert notebook in STAGES[stage]["deps"]
+    assert "papermill -k python3" in STAGES[stage]["cmd"]
+    assert notebook in STAGES[stage]["cmd"]
     assert code_deps(stage) == closure(ROOT / notebook)
 
 
@@ -52,8 +58,9 @@ def test_the_report_depends_on_its_code():
 
 @pytest.mark.parametrize("stage", NOTEBOOKS)
 def test_params_are_sections_of_the_profile(stage):
-    (entry,) = PIPELINE[stage]["params"]
-    ((path, sections),) = entry.items()
+    (entry,) = STAGES[stage]["params"]
+    ((path, keys),) = entry.items()
+    sections = {key.split(".")[0] for key in keys}
     assert path == "profiles/${item.profile}.yaml"
     assert set(sections) <= set(SECTIONS)
     assert stage in sections
@@ -63,9 +70,9 @@ def test_params_are_sections_of_the_profile(stage):
 
 
 def test_every_stage_runs_for_the_active_profiles():
-    assert set(PIPELINE) == {*NOTEBOOKS, "report"}
+    assert set(STAGES) == {*NOTEBOOKS, "report"}
     for name in NOTEBOOKS:
-        assert PIPELINE[name]["matrix"]["profile"] == "${active}", name
+        assert STAGES[name]["matrix"]["profile"] == "${active}", name
     assert PIPELINE["directions"]["matrix"]["method"] == "${methods}"
     made = {out for stage in PIPELINE.values() for out in stage.get("outs", []) if isinstance(out, str)}
     assert "weights/${item.profile}/directions_${item.method}.safetensors" in made
@@ -75,8 +82,33 @@ def test_every_stage_runs_for_the_active_profiles():
         assert needed
 
 
+def test_the_benchmark_is_a_pipeline_of_its_own():
+    assert set(BENCHMARK) == {"editors", "benchmark"}
+    assert all(stage["wdir"] == ".." for stage in BENCHMARK.values())
+    assert "../params.yaml:active" in BENCHMARK_FILE["vars"]
+    assert "benchmark/dvc.yaml" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_the_benchmark_compares_what_is_fitted():
+    (fitted,) = (entry["fitted"] for entry in BENCHMARK_FILE["vars"] if isinstance(entry, dict))
+    assert set(fitted) <= set(FITTED)
+    assert BENCHMARK["editors"]["matrix"]["method"] == "${fitted}"
+    sections = BENCHMARK["editors"]["params"][0]["profiles/${item.profile}.yaml"]
+    assert {name.removesuffix("_hfld") if name in TRAINED else name for name in fitted} <= set(sections)
+    made = {f"weights/${{item.profile}}/editor_{name}.safetensors" for name in fitted}
+    assert made == {
+        dep for dep in BENCHMARK["benchmark"]["deps"] if dep.startswith("weights/") and "/editor_" in dep
+    }
+    matrices = {dep.split("directions_")[1] for dep in BENCHMARK["benchmark"]["deps"] if "directions_" in dep}
+    for profile in ("portraits", "smoke"):
+        asked = {name.removesuffix("_lock") for name in load_profile(profile).benchmark.methods}
+        settings = load_profile(profile)
+        assert set(settings.benchmark.attributes) <= set(settings.tables.attributes)  # what is learned
+        assert asked <= {*fitted, *(name.removesuffix(".safetensors") for name in matrices), "random"}
+
+
 def test_no_stage_writes_to_data_or_runs():
-    for name, stage in PIPELINE.items():
+    for name, stage in STAGES.items():
         for kind in ("outs", "metrics", "plots"):
             for out in stage.get(kind, []):
                 path = out if isinstance(out, str) else next(iter(out))

@@ -6,7 +6,7 @@ from test_directions import CONFIG
 from toy_bench import toy_bench
 
 from hfld.losses import weight_for_pixel
-from hfld.sweeps import repeat_over_seeds, spread_over_seeds, sweep_landmark_weight
+from hfld.sweeps import repeat, spread, sweep_landmark_weight, variants
 
 SHORT = replace(CONFIG, steps=60, lr=0.05, batch=16)
 NAMES = ("Attractive", "5_o_Clock_Shadow")
@@ -32,29 +32,35 @@ def test_a_heavier_landmark_term_moves_less(tmp_path, bench):
     np.testing.assert_allclose(rows["weight"], [weight_for_pixel(value) for value in rows["per_pixel"]])
 
 
-def test_seeds_are_repeated_and_their_spread_is_told(tmp_path, bench):
+def test_variants_differ_in_the_seed_or_in_the_steps_alone():
+    configs = variants(SHORT, seeds=(1, 2))
+    assert list(configs) == ["seed 1", "seed 2", "twice the steps"]
+    assert replace(configs["seed 2"], seed=1) == configs["seed 1"] == replace(SHORT.resolved(), seed=1)
+    assert replace(configs["twice the steps"], steps=SHORT.steps) == configs["seed 1"]
+
+
+def test_trainings_are_repeated_and_their_spread_is_told(tmp_path, bench):
     test = bench.latents(16, seed=1, split="test")
     validation = bench.latents(8, seed=1, split="validation", judged=False)
-    rows = repeat_over_seeds(
-        SHORT,
+    rows = repeat(
+        {"seed 1": replace(SHORT, seed=1), "seed 2": replace(SHORT, seed=2)},
         bench,
         test,
         validation,
         NAMES[:1],
         run_dir=tmp_path,
-        seeds=(1, 2),
         resamples=50,
         progress=False,
     )
-    assert set(rows["seed"]) == {1, 2}
-    spread = spread_over_seeds(rows)
-    assert (spread["seeds"] == 2).all()
-    assert set(spread["strength"]) == {"native", "matched"}
+    assert set(rows["variant"]) == {"seed 1", "seed 2"}
+    told = spread(rows)
+    assert (told["variants"] == 2).all()
+    assert set(told["strength"]) == {"native", "matched"}
     one = rows[
         (rows["method"] == "difference")
         & (rows["strength"] == "native")
         & (rows["quantity"] == "landmark_drift_px")
     ]
-    told = spread[(spread["strength"] == "native") & (spread["quantity"] == "landmark_drift_px")].iloc[0]
+    told = told[(told["strength"] == "native") & (told["quantity"] == "landmark_drift_px")].iloc[0]
     assert told["least"] == one["value"].min()
     assert told["mean"] == pytest.approx(one["value"].mean())

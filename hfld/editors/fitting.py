@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,14 @@ from tqdm import tqdm
 from hfld import checkpoints
 from hfld.attributes import index_of
 from hfld.config import EditorsConfig, Profile
-from hfld.editors import editor_file
+from hfld.editors import TRAINED, editor_file
+from hfld.editors.adatrans import OFFICIAL_ADATRANS
 from hfld.editors.base import Bank, Score
+from hfld.editors.flow import OFFICIAL_SDFLOW, OFFICIAL_STYLEFLOW
 from hfld.editors.ganspace import GanSpace
 from hfld.editors.interfacegan import InterFaceGan
 from hfld.editors.sefa import SeFa, style_weights
+from hfld.editors.trained import TrainedConfig, TrainedEditor
 from hfld.editors.unsupervised import Validation
 from hfld.models import Models, autocast
 from hfld.training import run_folder
@@ -103,10 +106,44 @@ def _sefa(models: Models, profile: Profile, validation: Validation, progress: bo
     return SeFa(weights=weights, validation=validation, progress=progress, **asdict(profile.sefa))
 
 
+OFFICIAL = {"styleflow": OFFICIAL_STYLEFLOW, "sdflow": OFFICIAL_SDFLOW, "adatrans": OFFICIAL_ADATRANS}
+"""Settings of the references, by section of the profile."""
+
+
+def trained_config(name: str, profile: Profile) -> TrainedConfig:
+    """Settings of an editor in TRAINED: the profile's section or the references', the landmark term by name.
+
+    Attributes, seed and precision are the profile's either way.
+    """
+    section = name.removesuffix("_hfld")
+    if profile.editors.schedule == "full":
+        config = OFFICIAL[section]
+    else:
+        config = TRAINED[name].config_type(**asdict(getattr(profile, section)))
+    config = replace(
+        config,
+        attributes=profile.directions.attributes,
+        landmark_weight=profile.editors.landmark_weight,
+        precision=profile.editors.precision,
+        seed=profile.editors.seed,
+    )
+    return config.for_method(name)
+
+
+def _trained(name: str) -> Callable[[Models, Profile, Validation, bool], TrainedEditor]:
+    def make(models: Models, profile: Profile, validation: Validation, progress: bool) -> TrainedEditor:
+        run_dir = profile.paths.runs / "editors"
+        config = trained_config(name, profile)
+        return TRAINED[name](config, models=models, run_dir=run_dir, progress=progress)
+
+    return make
+
+
 MAKERS: dict[str, Callable[[Models, Profile, Validation, bool], Any]] = {
     "ganspace": _ganspace,
     "interfacegan": _interfacegan,
     "sefa": _sefa,
+    **{name: _trained(name) for name in TRAINED},
 }
 """name -> how to make the editor that is still to be fitted."""
 

@@ -12,6 +12,7 @@ NETWORKS = {
     "ResNet": "hfld.networks.resnet",
     "VGG19Features": "hfld.networks.vgg",
     "EmotionNet": "hfld.networks.emotion",
+    "DeepFaceIdentity": "hfld.networks.deepface",
     "Reader": "hfld.networks.reader",
 }
 """Class name -> module. Only these can be named by a checkpoint."""

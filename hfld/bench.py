@@ -1,0 +1,288 @@
+"""How fast a training step of T is, what it takes, and how far that is from what the hardware can do.
+
+    python -m hfld.bench ffhq256 --batches 4 16 64
+
+Networks have a profile's sizes and random weights: no file is needed. The first row is a plain fp32 loop at
+batch 4, each following one adds something to the one before; then come the batches. Work is counted
+(operations of convolutions and products, bytes that the operations read and write), the hardware's limits are
+measured (a large product, a large copy). Writes bench.csv and bench.md.
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hfld.attributes import ATTRIBUTES
+from hfld.config import ROOT, DirectionsConfig, load_profile
+from hfld.directions import BETAS, DirectionMatrix, edit_terms, originals, term_weights
+from hfld.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize
+from hfld.models import Models, pick_device
+from hfld.networks.resized import resized
+from hfld.networks.resnet import ResNet
+from hfld.networks.stylegan2 import CONFIG_F, Discriminator, Generator
+from hfld.networks.vgg import VGG19Features
+from hfld.tabular import write_text
+
+COLUMNS = list(range(len(ATTRIBUTES)))
+Step = Callable[[Tensor, Tensor], None]
+"""Latents (or places in the pool) and random changes [N, 40] -> one update of T."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way of doing the same step."""
+
+    name: str
+    batch: int = 4
+    precision: str = "fp32"  # "fp32" | "tf32" (CUDA) | "bf16"
+    channels_last: bool = False  # R, F, D and H; G's activations always are
+    pool: bool = False  # G(w), R(G(w)) and H(G(w)) are kept, not made in every step
+    compiled: bool = False  # torch.compile
+    graphs: bool = False  # CUDA graphs
+
+
+def ladder(kind: str, batches: Sequence[int]) -> list[Setting]:
+    """The plain loop, what is added to it one by one at batch 4, then everything at each batch."""
+    plain = Setting("plain fp32 loop")
+    rungs = [plain, replace(plain, name="channels last", channels_last=True)]
+    if kind == "cuda":
+        rungs.append(replace(rungs[-1], name="tf32", precision="tf32"))
+    rungs.append(replace(rungs[-1], name="bf16", precision="bf16"))
+    rungs.append(replace(rungs[-1], name="pooled originals", pool=True))
+    rungs.append(replace(rungs[-1], name="compiled", compiled=True))
+    if kind == "cuda":
+        rungs.append(replace(rungs[-1], name="CUDA graphs", compiled=False, graphs=True))
+        rungs.append(replace(rungs[-1], name="compiled, CUDA graphs", compiled=True))
+    best = rungs[4 if kind == "cuda" else 3]
+    more = [
+        replace(best, name=f"batch {batch}, {precision}", batch=batch, precision=precision)
+        for batch, precision in itertools.product(batches, ("fp32", "tf32", "bf16"))
+        if (batch, precision) != (best.batch, best.precision) and (kind == "cuda" or precision != "tf32")
+    ]
+    return rungs + more
+
+
+def random_models(*, size: int, width: int, read_at: int | None, device: torch.device) -> Models:
+    """G, D, R, F and H as the paper has them at width 64, with random weights."""
+    channels = {side: max(4, count * width // 64) for side, count in CONFIG_F.items() if side <= size}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Models(
+            generator=Generator(size=size, w_dim=8 * width, z_dim=8 * width, channels=channels),
+            discriminator=Discriminator(size=size, channels=channels),
+            regressor=resized(ResNet(depth=50, width=width, outputs=40, sigmoid=True), read_at),
+            perceptual=resized(VGG19Features(width=width), read_at),
+            landmarks=resized(ResNet(depth=18, width=width, outputs=212), read_at),
+            device=device,
+        )
+
+
+def new_matrix(models: Models) -> DirectionMatrix:
+    """T as a training starts from it."""
+    rows, w_dim = models.generator.num_ws, models.generator.w_dim
+    return DirectionMatrix(attributes=len(COLUMNS), rows=rows, w_dim=w_dim, seed=1).to(models.device)
+
+
+def make_step(
+    models: Models, matrix: DirectionMatrix, config: DirectionsConfig, setting: Setting
+) -> tuple[Step, Tensor, Tensor]:
+    """The step, an update of `matrix`, and what to call it with."""
+    generator = torch.Generator().manual_seed(1)
+    latents = torch.randn(setting.batch, models.z_dim, generator=generator).to(models.device)
+    changes = (2 * torch.rand(setting.batch, len(COLUMNS), generator=generator) - 1).to(models.device)
+    precision = "bf16" if setting.precision == "bf16" else "fp32"
+    config = replace(config, precision=precision, batch=setting.batch)
+    weights = term_weights(config)
+    optimizer = torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS, capturable=setting.graphs)
+    pool = originals(models, latents, columns=COLUMNS, precision=precision) if setting.pool else None
+
+    def step(z: Tensor, changes: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=not setting.graphs)
+        if pool is None:
+            original = originals(models, z, columns=COLUMNS, precision=precision)
+        else:
+            original = pool[z]
+        target = (original.scores + changes).clamp(0, 1)
+        delta = target - original.scores
+        arguments = {"columns": COLUMNS, "config": config, "terms": tuple(weights)}
+        terms = edit_terms(models, matrix, original, delta, target, **arguments)
+        torch.stack([weights[name] * term.mean() for name, term in terms.items()]).sum().backward()
+        optimizer.step()
+
+    places = torch.arange(setting.batch, device=models.device) if setting.pool else latents
+    return (graphed(step, places, changes) if setting.graphs else step), places, changes
+
+
+def graphed(step: Step, *inputs: Tensor) -> Step:
+    """The step as one CUDA graph, replayed on new inputs."""
+    static = [value.clone() for value in inputs]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step(*static)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step(*static)
+
+    def replay(*values: Tensor) -> None:
+        for place, value in zip(static, values, strict=True):
+            place.copy_(value)
+        graph.replay()
+
+    return replay
+
+
+def prepared(models: Models, setting: Setting) -> Models:
+    """The networks as `setting` wants them."""
+    layout = torch.channels_last if setting.channels_last else torch.contiguous_format
+    others = {name: network for name, network in models.networks().items() if name != "generator"}
+    for network in others.values():
+        network.to(memory_format=layout)
+    if setting.compiled:
+        models = replace(models, **{name: torch.compile(network) for name, network in others.items()})
+        models.generator.synthesis.compile()
+    return models
+
+
+def measure(
+    models: Models, config: DirectionsConfig, setting: Setting, *, repeats: int, count: bool = True
+) -> tuple[dict[str, float], Work | None]:
+    """Seconds of a step (median) and of its CPU time, samples a second, peak memory; its work if counted."""
+    device = torch.device(models.device)
+    tf32 = setting.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    models = prepared(models, setting)
+    step, *inputs = make_step(models, new_matrix(models), config, setting)
+    work = None
+    if count and not (setting.compiled or setting.graphs):
+        work = count_work(lambda: step(*inputs))  # warms up as well
+    else:
+        step(*inputs)
+    reset_peak_memory(device)
+    seconds, processor = [], []
+    for _ in range(repeats):
+        synchronize(device)
+        before = time.perf_counter(), time.process_time()
+        step(*inputs)
+        synchronize(device)
+        seconds.append(time.perf_counter() - before[0])
+        processor.append(time.process_time() - before[1])
+    middle = float(torch.tensor(seconds).median())
+    return {
+        "seconds": middle,
+        "cpu_seconds": float(torch.tensor(processor).median()),
+        "samples_per_s": setting.batch / middle,
+        "peak_gb": peak_memory(device) / 1e9,
+    }, work
+
+
+def bench(
+    name: str,
+    *,
+    batches: Sequence[int] = (4, 8, 16, 32, 64),
+    width: int = 64,  # of the networks; 64 is the paper's
+    repeats: int = 20,
+    only: Sequence[str] = (),  # names of settings; none: all
+    device: torch.device | None = None,
+    say: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """One row per setting; one that fails (memory, no compiler) has the reason instead of numbers."""
+    profile = load_profile(name)
+    config = replace(profile.directions.resolved(), attributes="all")
+    device = device or pick_device("auto")
+    sizes = {"size": profile.world.size, "width": width, "read_at": profile.world.read_at, "device": device}
+    best: dict[str, tuple[float, float]] = {}
+    rows = []
+    for setting in ladder(device.type, batches):
+        if only and setting.name not in only:
+            continue
+        row: dict = asdict(setting)
+        try:
+            found, work = measure(random_models(**sizes), config, setting, repeats=repeats)
+        except Exception as error:  # another row may work where this one does not
+            row["reason"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        else:
+            row |= found
+            if work is not None:
+                if setting.precision not in best:
+                    best[setting.precision] = limits(setting.precision, device)
+                row |= shares(work, found["seconds"], *best[setting.precision])
+        say(f"{setting.name}: {row.get('samples_per_s', float('nan')):.3g} samples/s {row.get('reason', '')}")
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    if "samples_per_s" in frame:
+        frame["speedup"] = frame["samples_per_s"] / frame["samples_per_s"].iloc[0]
+    return frame
+
+
+def shares(work: Work, seconds: float, flops_per_s: float, bytes_per_s: float) -> dict[str, float]:
+    """Operations and bytes of a step, and the share of its time that the hardware would need for either."""
+    return {
+        "tflop": work.flops / 1e12,
+        "gb_moved": work.bytes / 1e9,
+        "peak_tflop_per_s": flops_per_s / 1e12,
+        "peak_gb_per_s": bytes_per_s / 1e9,
+        "share_compute": work.flops / flops_per_s / seconds,
+        "share_memory": work.bytes / bytes_per_s / seconds,
+    }
+
+
+def markdown(frame: pd.DataFrame, *, title: str, about: str) -> str:
+    """The table with the hardware above it."""
+    heads = {
+        "name": "Step",
+        "batch": "Batch",
+        "seconds": "Seconds",
+        "cpu_seconds": "CPU seconds",
+        "samples_per_s": "Samples/s",
+        "speedup": "Times the plain loop",
+        "peak_gb": "Peak memory, GB",
+        "tflop": "Tera-operations",
+        "share_compute": "Of the peak of products",
+        "share_memory": "Of the peak of copies",
+        "reason": "Failed",
+    }
+    shown = [column for column in heads if column in frame]
+    lines = ["| " + " | ".join(heads[column] for column in shown) + " |", "| --- " * len(shown) + "|"]
+    for row in frame[shown].itertuples(index=False):
+        cells = ["" if value != value else f"{value:.3g}" if isinstance(value, float) else str(value)
+                 for value in row]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return f"### {title}\n\n{about}\n\n" + "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m hfld.bench", description=__doc__.split("\n")[0])
+    parser.add_argument("profile")
+    parser.add_argument("--batches", type=int, nargs="+", default=[4, 8, 16, 32, 64])
+    parser.add_argument("--width", type=int, default=64, help="of the networks; 64 is the paper's")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--only", nargs="+", default=[], help="names of settings")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench")
+    options = parser.parse_args(arguments)
+    frame = bench(
+        options.profile,
+        batches=options.batches,
+        width=options.width,
+        repeats=options.repeats,
+        only=options.only,
+    )
+    about = f"{describe(pick_device('auto'))}; width {options.width}, median of {options.repeats} steps."
+    write_text(options.out / "bench.csv", frame.to_csv(index=False))
+    text = markdown(frame, title=f"A training step of T, {options.profile}", about=about)
+    write_text(options.out / "bench.md", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

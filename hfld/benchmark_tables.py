@@ -1,0 +1,155 @@
+"""The benchmark's table from tidy rows: a method a row, one block per group of quantities and strength."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hfld.attributes import ATTRIBUTES, EMOTIONS, GESTURE_ATTRIBUTES, REGIONS
+from hfld.summary import summary
+from hfld.tables import CONTROLS, HEADINGS, NAMES, method_table
+from hfld.tabular import Block, Cells, Table, plain, write_text
+
+HEADLINE = {
+    "target_change": "Target change",
+    "success": "Crosses .5",
+    "preservation": "Other labels kept",
+    "other_attributes": "Other attributes",
+    "landmark_nme": "Landmark NME, %",
+    "emotion_tvd": "Emotion change, points",
+    "label_keep": "Emotion label kept",
+    "identity_cosine": "Identity cosine",
+    "perceptual_distance": "Perceptual distance",
+    "latent_log_likelihood": "Latent log-likelihood, nats/dim",
+    "edit_ms": "ms per edit",
+}
+EXACT = {name: heading for name, heading in HEADINGS.items() if name.startswith("counterfactual")}
+REGIONAL = {f"landmark_nme:{region}": f"{region.capitalize()}, %" for region in REGIONS}
+GESTURES = {f"ratio:{name}": plain(name) for name in GESTURE_ATTRIBUTES}
+EMOTIONAL = {f"emotion:{name}": name.capitalize() for name in EMOTIONS}
+GROUPS = {
+    "Effect, disturbance and cost": HEADLINE,
+    "Distance to the exact counterfactual": EXACT,
+    "Landmarks by region": REGIONAL,
+    "Expression attributes over the target's change (Table IV)": GESTURES,
+    "Emotions, percentage points (Table V)": EMOTIONAL,
+}
+MORE_IS_BETTER = {"preservation", "label_keep", "identity_cosine", "latent_log_likelihood"}
+JUDGED = (
+    "other_attributes",
+    "preservation",
+    "landmark_nme",
+    "emotion_tvd",
+    "label_keep",
+    "identity_cosine",
+    "perceptual_distance",
+    "latent_log_likelihood",
+    "counterfactual_landmark_px",
+    "counterfactual_emotion_tvd",
+    "counterfactual_attributes",
+)
+"""What a comparison is won or lost by."""
+CURVES = (
+    "landmark_nme",
+    "emotion_tvd",
+    "label_keep",
+    "identity_cosine",
+    "other_attributes",
+    "preservation",
+    "counterfactual_landmark_px",
+    "counterfactual_emotion_tvd",
+)
+"""A figure each: disturbance against achieved change."""
+UNITS = {**HEADLINE, **EXACT}
+
+
+def benchmark_table(rows: pd.DataFrame, methods: Iterable[str], *, data: str) -> Table:
+    """Every group of quantities, Tables I-III for the baseline's five largest side effects, the comparisons
+    and who wins them, in one table with the rows behind all of it.
+    """
+    methods = [*methods, *(name for name in CONTROLS if name not in methods)]
+    cells, blocks, kept = Cells(rows), [], []
+
+    def add(title: str, quantities: Mapping[str, str], *, of: Cells = cells, by: Iterable[str] = methods):
+        part = method_table(
+            of, tuple(quantities), name="", title="", data=data, methods=tuple(by), headings=quantities
+        )
+        blocks.extend(Block(f"{title}. {block.title}", block.grid) for block in part.blocks)
+        kept.append(part.rows)
+        return part
+
+    first = add("Effect, disturbance and cost", HEADLINE)
+    for title, quantities in list(GROUPS.items())[1:]:
+        if any((rows["quantity"] == quantity).any() for quantity in quantities):
+            add(title, quantities)
+    for attribute in cells.attributes:
+        top = side_effects(cells, attribute)
+        own = Cells(rows[rows["attribute"] == attribute])
+        if top:
+            add(f"What changes with {plain(attribute)}, over its own change (Tables I-III)", top, of=own)
+    named = compared(rows)
+    if named:
+        quantities = {name: UNITS[name] for name in JUDGED}
+        add("Differences, the second method minus the first", quantities, by=named)
+        for strength in cells.strengths:
+            blocks.append(Block(f"Comparisons won and lost, {strength} strength", verdicts(rows, strength)))
+    notes = [
+        *first.notes,
+        "Locked: the editor inside an ExpressionLock; + HFLD: trained with the landmark term. ms per edit: "
+        "median of the repeats, with the least and the most. Perceptual distance: in features of the "
+        "attribute judge. Latent log-likelihood: under a Gaussian fitted to W.",
+        "Won, lost, undecided: over the attributes, by the Holm-adjusted p of each difference.",
+    ]
+    shown = pd.concat(kept).drop_duplicates(["strength", "attribute", "method", "quantity"])
+    return Table("benchmark", "All editors at native and at matched strength", blocks, shown, notes)
+
+
+def side_effects(cells: Cells, attribute: str, *, k: int = 5) -> dict[str, str]:
+    """quantity -> heading of the k attributes that the baseline changes most beside its target."""
+    strength = cells.strengths[-1]
+    found = {name: cells(strength, attribute, "baseline", f"ratio:{name}") for name in ATTRIBUTES}
+    known = [name for name, cell in found.items() if cell.known and name != attribute]
+    top = sorted(known, key=lambda name: -found[name].value)[:k]
+    return {f"ratio:{name}": plain(name) for name in top}
+
+
+def compared(rows: pd.DataFrame) -> list[str]:
+    """Names of the comparisons in the rows."""
+    tested = rows.loc[rows["p"].notna(), "method"]
+    return [name for name in dict.fromkeys(rows["method"]) if name in set(tested)]
+
+
+def verdicts(rows: pd.DataFrame, strength: str, quantities: Iterable[str] = JUDGED) -> pd.DataFrame:
+    """Comparison -> 'won, lost, undecided' counts of attributes for each quantity."""
+    part = rows[(rows["strength"] == strength) & rows["p_holm"].notna()]
+    lines = []
+    for name in compared(rows):
+        line = {"Second against first": NAMES.get(name, name)}
+        for quantity in quantities:
+            own = part[(part["method"] == name) & (part["quantity"] == quantity)]
+            sign = own["value"] * (1 if quantity in MORE_IS_BETTER else -1)
+            sure = own["p_holm"] < 0.05
+            won, lost = int((sure & (sign > 0)).sum()), int((sure & (sign < 0)).sum())
+            line[UNITS[quantity]] = f"+{won} −{lost} ={len(own) - won - lost}" if len(own) else "-"
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def write_benchmark(
+    folder: Path,  # results/<profile>/benchmark
+    table: Table,
+    matches: pd.DataFrame,
+    curves: pd.DataFrame,
+    *,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """benchmark.{csv,md,tex}, matching.csv, curves.csv and summary.json; returns the summary."""
+    table.write(folder)
+    shown = curves[curves["quantity"].isin(("target_change", *CURVES))]
+    for name, frame in (("matching", matches), ("curves", shown)):
+        write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.5g"))
+    tree = summary(table.rows, matches, about=about)
+    write_text(folder / "summary.json", json.dumps(tree, indent=1, allow_nan=False) + "\n")
+    return tree

@@ -1,0 +1,204 @@
+"""Is a fitted editor fit for use: its loss, what it moves, what its directions do (03_editors)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hfld.attributes import ATTRIBUTES, attribute_index
+from hfld.config import Profile
+from hfld.editors import Editor, GanSpace, InterFaceGan, TrainedEditor
+from hfld.editors.unsupervised import UnsupervisedEditor
+from hfld.evaluation import TARGETS, Bench, Latents
+from hfld.judges import read
+
+FLAT = 0.05
+"""A loss is flat if the last fifth of the steps brought no more than this share of its whole fall."""
+FACTORS = (1.0, 2.0, 4.0)
+"""Strengths that are tried on an editor that moves too little; matching allows 4 as well."""
+
+
+def fitting_profile(profile: Profile) -> Profile:
+    """The profile as editors are fitted: those with networks learn the attributes of the tables.
+
+    All forty of T need the references' schedules.
+    """
+    if profile.editors.schedule == "full":
+        return profile
+    return replace(profile, directions=replace(profile.directions, attributes=profile.tables.attributes))
+
+
+def settings_of(profile: Profile, method: str) -> dict[str, Any]:
+    """The sections of the profile that `method` is fitted with, as one mapping."""
+    own = getattr(profile, method.removesuffix("_hfld"), None)
+    return {**vars(profile.editors), **(vars(own) if own is not None else {})}
+
+
+def curve(editor: Editor) -> pd.DataFrame:
+    """part, step, total, and the terms of a loss. Where nothing is trained: what was found, in place of a
+    loss (the share of variance or eigenvalue by direction, the held-out accuracy by attribute).
+    """
+    if isinstance(editor, TrainedEditor):
+        rows = [{"part": "flow", **row} for row in editor.history]  # a row that names its part keeps it
+    elif isinstance(editor, GanSpace):
+        rows = _numbered("share of variance", editor.tensors["variance_ratio"])
+    elif isinstance(editor, UnsupervisedEditor):
+        values = editor.tensors["eigenvalues"]
+        rows = [
+            row
+            for layers, part in zip(editor.layers, values, strict=True)
+            for row in _numbered(f"eigenvalues of rows {layers}", part)
+        ]
+    elif isinstance(editor, InterFaceGan):
+        accuracy = [editor.boundary(name).validation_accuracy for name in editor.boundaries]
+        rows = _numbered("held-out accuracy", [np.nan if a is None else a for a in accuracy])
+    else:
+        rows = []
+    return pd.DataFrame(rows, columns=None if rows else ["part", "step", "total"])
+
+
+def _numbered(part: str, values: Sequence[float]) -> list[dict[str, Any]]:
+    return [{"part": part, "step": i, "total": float(value)} for i, value in enumerate(values)]
+
+
+def flattening(history: pd.DataFrame) -> dict[str, float]:
+    """Part -> what the last fifth of the log gained over the fifth before, as a share of the whole fall.
+
+    Negative where the loss rose again; 0 where it never fell.
+    """
+    found = {}
+    for part, rows in history.groupby("part", sort=False):
+        total = rows["total"].to_numpy()
+        fifth = max(1, len(total) // 5)
+        first, last = total[:fifth].mean(), total[-fifth:].mean()
+        before = total[-2 * fifth : -fifth].mean() if len(total) > fifth else first
+        found[part] = float((before - last) / (first - last)) if first > last else 0.0
+    return found
+
+
+def directions_table(editor: Editor, *, most: int = 3) -> pd.DataFrame:
+    """What direction i does, on all rows of W+: direction, and its `most` largest changes of scores."""
+    if not isinstance(editor, UnsupervisedEditor):
+        return pd.DataFrame(columns=["direction", "does"])
+    count = editor.tensors["signed"].shape[1]
+    does = [
+        ", ".join(f"{name} {change:+.2f}" for name, change in editor.describe(i)[:most]) for i in range(count)
+    ]
+    return pd.DataFrame({"direction": range(count), "does": does})
+
+
+def labels_table(editor: Editor) -> pd.DataFrame:
+    """Attribute -> the direction and the rows that stand for it, with its change and side effect."""
+    if not isinstance(editor, UnsupervisedEditor):
+        return pd.DataFrame(columns=["attribute", "direction", "layers", "change", "side_effect"])
+    rows = [{"attribute": name, **label._asdict()} for name, label in editor.labels.items()]
+    return pd.DataFrame(rows)[["attribute", "direction", "layers", "sign", "change", "side_effect"]]
+
+
+@torch.inference_mode()
+def check_targets(
+    bench: Bench,
+    validation: Latents,
+    editor: Editor,
+    attributes: Sequence[str],
+    *,
+    least: float,  # change of the tuning judge's score between targets 0 and 1
+    factors: Sequence[float] = FACTORS,
+) -> pd.DataFrame:
+    """attribute, native, best, factor, regressor, exact, moves, reason: does it move its target?
+
+    `native` and `best` are the tuning judge's signed mean change, at the editor's own strength and at the
+    best of `factors` times it; `regressor` what the scores that it learns from make of the native edit;
+    `exact` what the judge makes of the exact edit, where there is one.
+    """
+    rows = []
+    for attribute in attributes:
+        change = bench.tuned_change(validation, editor, attribute)
+        tried = {}
+        for factor in factors:
+            tried[factor] = change(factor)
+            if tried[factor] >= least:
+                break
+        factor = max(tried, key=tried.__getitem__)
+        found = {
+            "native": tried[factors[0]],
+            "best": tried[factor],
+            "factor": factor,
+            "regressor": _regressor_change(bench, validation, editor, attribute),
+            "exact": _exact_change(bench, validation, attribute),
+        }
+        moves = found["best"] >= least
+        rows.append({"attribute": attribute, **found, "moves": moves, "reason": _reason(found, moves, least)})
+    return pd.DataFrame(rows)
+
+
+def _reason(found: dict[str, float], moves: bool, least: float) -> str:
+    best, factor = found["best"], found["factor"]
+    if moves:
+        return "" if factor == 1 else f"at {factor:g} times its own strength"
+    if found["exact"] < least:  # False where it is not known
+        return (
+            f"the generator hardly draws it: the exact edit moves the judge by {found['exact']:.2f}, "
+            f"this one by {best:.2f}"
+        )
+    if found["regressor"] >= least:
+        return f"moves the regressor by {found['regressor']:.2f}, an independent judge by {best:.2f} at most"
+    return f"too weak: {best:.2f} at most, at {factor:g} times its own strength"
+
+
+def _regressor_change(bench: Bench, latents: Latents, editor: Editor, attribute: str) -> float:
+    k = attribute_index(attribute)
+    means = []
+    for target in TARGETS:
+        ws = bench.edited(latents, editor, attribute, target)
+        scores = [read(bench.models.regressor, x, bench.context)[:, k] for x in bench.images(ws)]
+        means.append(torch.cat(scores).mean().item())
+    return means[1] - means[0]
+
+
+def _exact_change(bench: Bench, latents: Latents, attribute: str) -> float:
+    if bench.world is None:
+        return float("nan")
+    k = attribute_index(attribute)
+    means = []
+    for target in TARGETS:
+        ws = bench.ws(bench.world.counterfactual(latents.z, attribute, target))
+        scores = [read(bench.judges.tuning, x, bench.context)[:, k] for x in bench.images(ws)]
+        means.append(torch.cat(scores).mean().item())
+    return means[1] - means[0]
+
+
+def report(method: str, editor: Editor, checks: pd.DataFrame, *, seconds: float) -> dict[str, Any]:
+    """Plain values for results/<profile>/editors/<method>.json."""
+    flat = flattening(curve(editor)) if isinstance(editor, TrainedEditor) else {}
+    failing = checks[~checks["moves"]]
+    return {
+        "method": method,
+        "seconds": round(seconds, 1),
+        "flattening": {part: round(value, 4) for part, value in flat.items()},
+        "flat": all(value <= FLAT for value in flat.values()),
+        "moves": checks.loc[checks["moves"], "attribute"].tolist(),
+        "failing": dict(zip(failing["attribute"], failing["reason"], strict=True)),
+        "targets": _plain(checks.drop(columns=["moves", "reason"])),
+        "directions": _plain(directions_table(editor)),
+        "labels": _plain(labels_table(editor)),
+    }
+
+
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows with four digits, unknown as null."""
+    return [
+        {
+            key: (None if value != value else round(value, 4)) if isinstance(value, float) else value
+            for key, value in row.items()
+        }
+        for row in frame.to_dict("records")
+    ]
+
+
+def attributes_of(names: Sequence[str] | str) -> tuple[str, ...]:
+    """The section's `attributes`, with "all" spelled out."""
+    return ATTRIBUTES if names == "all" else tuple(names)

@@ -1,0 +1,98 @@
+"""Official files -> data/<profile>/: what the stages of a profile on photographs read.
+
+    python -m hfld.official ffhq256
+
+Each network becomes a file of our own under the name that the stages know, with the sha256 of its source;
+no code from a file is run. R and the judges that are trained here come from notebooks/09_judges.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from hfld.checkpoints import Part, load, save, save_network
+from hfld.config import Profile, load_profile
+from hfld.networks.deepface import SIDES, DeepFaceIdentity
+from hfld.photo_judges import load_emotion, load_identity
+
+FETCH = "make fetch PROFILES={}"
+
+
+def import_official(profile: Profile) -> list[Path]:
+    """Write the networks of `profile` that are had from elsewhere; returns their files.
+
+    Raises FileNotFoundError for a file that is not there, ValueError for one that is something else.
+    """
+    world, folder = profile.world, profile.paths.world
+    if world.kind != "ffhq":
+        raise ValueError(f"profile: {profile.name!r} has no official files, only those on photographs do")
+    official = profile.root / world.official
+    wanted = [
+        ("generator", official / world.generator, "generator", "Generator"),
+        ("discriminator", official / world.generator, "discriminator", "Discriminator"),
+        ("perceptual", official / world.perceptual, None, "VGG19Features"),
+    ]
+    if world.regressor is not None:
+        wanted.append(("regressor", official / world.regressor, None, "ResNet"))
+    if world.identity not in SIDES:
+        wanted.append(("judge_identity", official / world.identity, None, None))
+    made = [
+        _write(folder / f"{name}.safetensors", source, part=part, kind=kind, profile=profile)
+        for name, source, part, kind in wanted
+    ]
+    made.append(_keep(folder / "judge_emotion.safetensors", load_emotion(official).network, {}))
+    if world.identity in SIDES:
+        judge = load_identity(official, model=world.identity)
+        network = DeepFaceIdentity(model=world.identity)
+        network.network.load_state_dict(judge.network.network.state_dict())
+        made.append(_keep(folder / "judge_identity.safetensors", network, {"model": world.identity}))
+    return made
+
+
+def _write(path: Path, source: Path, *, part: str | None, kind: str | None, profile: Profile) -> Path:
+    """One network of an official file, its tensors as they are."""
+    checkpoint = load(source, command=FETCH.format(profile.name))
+    parts = checkpoint.parts
+    chosen = parts.get(part) if part else next(iter(parts.values()), None)
+    if chosen is None or (kind is not None and chosen.network != kind):
+        found = ", ".join(f"{name} ({known.network})" for name, known in parts.items()) or "no network"
+        raise ValueError(f"{source}: holds {found}, expected {part or 'a'} {kind or 'network'}")
+    _check_size(source, chosen, profile)
+    known = {key: checkpoint.metadata[key] for key in ("format", "sha256") if key in checkpoint.metadata}
+    metadata = {"source": source.name, **known, "network": chosen.network, "arguments": chosen.arguments}
+    save(path, chosen.state, metadata)
+    return path
+
+
+def _check_size(source: Path, part: Part, profile: Profile) -> None:
+    size = part.arguments.get("size", profile.world.size)
+    if part.network in ("Generator", "Discriminator") and size != profile.world.size:
+        raise ValueError(
+            f"{source}: draws {size} px, expected world.size {profile.world.size} of profile {profile.name}"
+        )
+
+
+def _keep(path: Path, network: nn.Module, arguments: dict) -> Path:
+    save_network(path, network, arguments, {"source": "DeepFace"}, half=False)
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 1 if a file is missing or another than expected."""
+    parser = argparse.ArgumentParser(prog="python -m hfld.official", description=__doc__.split("\n")[0])
+    parser.add_argument("profiles", nargs="+", help="profiles on photographs, such as ffhq256")
+    for name in parser.parse_args(arguments).profiles:
+        try:
+            made = import_official(load_profile(name))
+        except (FileNotFoundError, ImportError, ValueError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+        print(f"{name}: " + ", ".join(path.name for path in made) + f" in {made[0].parent}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What landmark networks learn from, in either world: pictures and their 106 points."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hfld import datasets
+from hfld.augmentation import augment
+from hfld.config import Profile
+from hfld.data import portraits
+from hfld.landmarks import Augmentation, portrait_augmentation
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Pictures with known landmarks."""
+
+    images: np.ndarray  # [N, S, S, 3] uint8
+    landmarks: np.ndarray  # [N, 106, 2] (x, y) / side
+
+
+@dataclass(frozen=True)
+class LandmarkFaces:
+    """What H learns from and is measured on."""
+
+    training: Faces
+    validation: Faces
+    augmentation: Augmentation
+
+
+def landmark_faces(profile: Profile, *, cache: Path | None = None, judge: bool = False) -> LandmarkFaces:
+    """Rendered portraits, or photographs cropped as FFHQ's: every other one trains H, the rest (`judge`) the
+    judge of landmarks, so that the two share no photo.
+
+    cache: where pictures are kept; None: in the profile's runs.
+    """
+    config, world = profile.landmarks, profile.world
+    if world.kind == "portraits":
+        if judge:
+            raise ValueError("judge: the portraits' judges come with data/, none is trained here")
+        folder = cache or profile.paths.runs / "portraits"
+        counts = (config.images, config.seed), (config.validation_images, config.seed + 1)
+        training, validation = (portraits(n, s, size=world.size, cache_dir=folder) for n, s in counts)
+        return LandmarkFaces(training, validation, portrait_augmentation)
+    folder = cache or profile.paths.runs / "photos"
+    photos = datasets.load(world.landmark_set, profile.root / world.landmark_folder)
+    chosen = (
+        photos["train"][int(judge) :: 2][: config.images],
+        photos["validation"][: config.validation_images],
+    )
+    faces = (Faces(*part.store(folder, size=world.read_at, frame="ffhq")) for part in chosen)
+    return LandmarkFaces(*faces, augment)

@@ -1,0 +1,92 @@
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hfld import bench as module
+from hfld.bench import Setting, bench, ladder, make_step, markdown, new_matrix, prepared, random_models
+from hfld.config import load_profile
+from hfld.hardware import count_work, describe, limits, peak_memory
+
+CPU = torch.device("cpu")
+
+
+def test_operations_and_bytes_are_counted():
+    a, b = torch.rand(4, 8), torch.rand(8, 16)
+    work = count_work(lambda: a @ b)
+    assert work.flops == 2 * 4 * 8 * 16
+    assert work.bytes == 4 * (a.numel() + b.numel() + 4 * 16)
+    x, kernel = torch.rand(2, 3, 9, 9), torch.rand(5, 3, 3, 3)
+    assert count_work(lambda: F.conv2d(x, kernel)).flops == 2 * 2 * 5 * 7 * 7 * 3 * 9
+    assert count_work(lambda: a.view(32)).bytes == 0  # a view
+
+
+def test_rungs_differ_in_one_thing():
+    for kind in ("cpu", "cuda"):
+        rungs = ladder(kind, [4, 64])
+        names = [rung.name for rung in rungs]
+        assert len(set(names)) == len(names)
+        assert rungs[0] == Setting("plain fp32 loop")
+        assert any(rung.batch == 64 and rung.precision == "fp32" for rung in rungs)
+        assert ("tf32" in {rung.precision for rung in rungs}) == (kind == "cuda")
+        assert any(rung.graphs for rung in rungs) == (kind == "cuda")
+
+
+def after_a_step(**changes):
+    """T after one step of tiny networks."""
+    setting = Setting("x", batch=4, **changes)
+    models = prepared(random_models(size=32, width=2, read_at=16, device=CPU), setting)
+    matrix = new_matrix(models)
+    config = load_profile("smoke").directions
+    step, *inputs = make_step(models, matrix, config, setting)
+    step(*inputs)
+    return matrix.T.detach()
+
+
+def test_every_way_is_the_same_step():
+    plain = after_a_step()
+    start = new_matrix(random_models(size=32, width=2, read_at=16, device=CPU)).T
+    assert (plain - start).abs().max() > 5e-4  # Adam's first step is the learning rate, here 1e-3
+    for changes in ({"channels_last": True}, {"pool": True}):
+        same = (after_a_step(**changes) - plain).abs() < 1e-5
+        assert same.float().mean() > 0.98, changes  # Adam enlarges rounding where the gradient is nearly 0
+
+
+def test_table_of_tiny_networks(monkeypatch):
+    def fail(*args, **kwargs):
+        raise MemoryError("too large")
+
+    names = ("plain fp32 loop", "pooled originals", "batch 8, fp32")
+    measure = module.measure
+    monkeypatch.setattr(module, "measure", lambda *a, **k: (fail if a[2].batch == 8 else measure)(*a, **k))
+    monkeypatch.setattr(module, "limits", lambda *a: (1e12, 1e10))
+    said = []
+    frame = bench("smoke", batches=[4, 8], width=1, repeats=1, only=names, device=CPU, say=said.append)
+    assert tuple(frame["name"]) == names
+    assert len(said) == 3
+    assert frame["speedup"][0] == 1
+    assert frame["tflop"][1] < 0.9 * frame["tflop"][0]  # the originals were there
+    assert (frame["peak_gb"][:2] > 0).all()
+    assert frame["reason"][2] == "MemoryError: too large"
+    expected = frame["tflop"][0] / 1 / frame["seconds"][0]
+    assert frame["share_compute"][0] == pytest.approx(expected)
+    text = markdown(frame, title="T", about=describe(CPU))
+    assert text.count("\n|") == 5
+    assert torch.__version__ in text
+    assert "too large" in text
+    assert pd.isna(frame["seconds"][2])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["tf32", "bf16", "CUDA graphs", "compiled, CUDA graphs"])
+def test_on_a_gpu(name):
+    frame = bench("smoke", batches=[4], width=8, repeats=2, only=[name])
+    assert frame["samples_per_s"][0] > 0
+
+
+def test_limits_are_positive():
+    flops, moved = limits("fp32", CPU)
+    assert flops > 1e8
+    assert moved > 1e8
+    assert peak_memory(CPU) > 1e7

@@ -1,0 +1,286 @@
+"""The benchmark on the toy world, where every edit's effect is known."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import toy_bench
+import toy_editors
+from toy_world import ROWS, W_DIM
+
+from hfld.attributes import EMOTIONS, REGIONS
+from hfld.benchmark import (
+    NOSE_TIP,
+    LatentDensity,
+    Measures,
+    choose_faces,
+    comparisons,
+    edited_faces,
+    editors_of,
+    perceptual_distance,
+    time_edits,
+    with_times,
+)
+from hfld.benchmark_tables import CURVES, benchmark_table, side_effects, verdicts, write_benchmark
+from hfld.config import load_profile
+from hfld.directions import Directions
+from hfld.editors import AdaTrans, ExpressionLock, directions_file, editor_file
+from hfld.evaluation import curves, evaluate
+from hfld.judges import Readings
+from hfld.networks.resized import resized
+from hfld.networks.resnet import ResNet
+from hfld.tabular import Cells
+
+ATTRIBUTES = ("Attractive", "Bald")
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return toy_bench.toy_bench()
+
+
+@pytest.fixture(scope="module")
+def measures(bench):
+    torch.manual_seed(0)
+    return Measures(
+        ResNet(width=2, outputs=40, stem="small").eval(), LatentDensity.of(bench.models, count=500)
+    )
+
+
+@pytest.fixture(scope="module")
+def test_latents(bench):
+    return bench.latents(24, seed=1, split="test")
+
+
+@pytest.fixture(scope="module")
+def editors(bench):
+    named = toy_bench.toy_editors()
+    named["baseline_lock"] = ExpressionLock(named["baseline"], bench.models, projection=None)
+    return named
+
+
+@pytest.fixture(scope="module")
+def results(bench, test_latents, editors, measures):
+    validation = bench.latents(16, seed=1, split="validation", judged=False)
+    return evaluate(
+        bench,
+        test_latents,
+        editors,
+        ATTRIBUTES,
+        validation=validation,
+        comparisons=comparisons(editors),
+        pairs_of=measures.pairs,
+        resamples=100,
+    )
+
+
+def test_comparisons_pair_the_landmark_term_with_the_method_without_it():
+    methods = ("baseline", "hfld", "sdflow", "sdflow_hfld", "sefa_lock", "sefa", "random")
+    found = comparisons(methods)
+    assert found["sdflow_hfld - sdflow"] == ("sdflow", "sdflow_hfld")
+    assert found["sefa_lock - sefa"] == ("sefa", "sefa_lock")
+    assert found["hfld - random"] == ("random", "hfld")
+    assert "hfld - baseline" not in found  # `difference`, as in every table
+    assert "hfld - hfld" not in found
+    assert comparisons(("sefa_lock", "random")) == {}
+
+
+def test_editors_are_made_with_their_locks(bench, tmp_path):
+    T = torch.randn(3, ROWS, W_DIM, generator=torch.Generator().manual_seed(0))
+    Directions(T, toy_editors.NAMES, "baseline").save(directions_file(tmp_path, "baseline"))
+    toy_editors.fitted(AdaTrans).save(editor_file(tmp_path, "adatrans"))
+    config = load_profile("smoke").benchmark
+    config = replace(config, methods=("baseline", "adatrans_lock", "random"), lock="gradient", lock_steps=2)
+    found = editors_of(config, weights=tmp_path, models=bench.models)
+    assert list(found) == list(config.methods)
+    lock = found["adatrans_lock"]
+    assert isinstance(lock, ExpressionLock)
+    assert (lock.mode, lock.steps) == ("gradient", 2)
+    assert isinstance(lock.editor, AdaTrans)
+    ws = bench.models.ws(bench.models.latents(2, seed=0, split="test"))
+    assert lock.edit(ws, "Attractive", 1.0).shape == ws.shape  # connected to the models
+
+
+def test_every_method_is_in_the_rows_with_the_benchmarks_quantities(results, editors):
+    cells = Cells(results[0])
+    for method in (*editors, "none", "oracle"):
+        for quantity in ("perceptual_distance", "latent_log_likelihood", "landmark_nme:mouth"):
+            assert cells("matched", "Bald", method, quantity).known, (method, quantity)
+    assert cells("matched", "Bald", "floor", "perceptual_distance").known
+    assert not cells("matched", "Bald", "floor", "latent_log_likelihood").known  # a picture without a latent
+
+
+def test_no_edit_is_at_no_distance_and_keeps_its_likelihood(results, bench, test_latents, measures):
+    cells = Cells(results[0])
+    none = cells("native", "Bald", "none", "perceptual_distance")
+    assert (none.value, none.lo, none.hi) == (0, 0, 0)
+    assert cells("native", "Bald", "baseline", "perceptual_distance").value > 0
+    own = measures.density.log_likelihood(test_latents.ws).mean()
+    assert cells("native", "Bald", "none", "latent_log_likelihood").value == pytest.approx(own)
+    assert cells("native", "Bald", "baseline", "latent_log_likelihood").value < own
+
+
+def test_regional_errors_average_to_the_whole(results):
+    cells = Cells(results[0])
+    for method in ("baseline", "oracle"):
+        parts = [cells("native", "Bald", method, f"landmark_nme:{name}").value for name in REGIONS]
+        sizes = [len(points) for points in REGIONS.values()]
+        whole = cells("native", "Bald", method, "landmark_nme").value
+        assert np.average(parts, weights=sizes) == pytest.approx(whole)
+    # Only the mouth moves in this world.
+    assert cells("native", "Bald", "baseline", "landmark_nme:mouth").value > 0
+    assert cells("native", "Bald", "baseline", "landmark_nme:nose").value == pytest.approx(0, abs=1e-4)
+
+
+def test_comparisons_are_paired_and_corrected_as_one_family(results):
+    rows = results[0]
+    cells = Cells(rows)
+    pair = cells("native", "Bald", "baseline_lock - baseline", "emotion_tvd")
+    ends = [cells("native", "Bald", m, "emotion_tvd").value for m in ("baseline_lock", "baseline")]
+    assert pair.value == pytest.approx(ends[0] - ends[1])
+    assert pair.value < 0  # the lock takes back what the drag moves
+    assert pair.significant
+    tested = rows[rows["p"].notna() & (rows["quantity"] == "emotion_tvd") & (rows["strength"] == "native")]
+    assert set(tested["method"]) == {
+        "difference",
+        *comparisons(toy_bench.toy_editors() | {"baseline_lock": 0}),
+    }
+    assert (tested["p_holm"] >= tested["p"]).all()
+
+
+def test_density_is_the_gaussian_of_the_codes():
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(4000, 3, generator=generator) * torch.tensor([1.0, 2.0, 0.5]) + 1
+    density = LatentDensity(codes, ridge=0)
+    ws = torch.randn(5, 2, 3, generator=generator)
+    exact = torch.distributions.MultivariateNormal(codes.double().mean(0), torch.cov(codes.double().T))
+    expected = exact.log_prob(ws.double()).mean(1) / 3
+    np.testing.assert_allclose(density.log_likelihood(ws), expected, rtol=1e-10)
+    flat = codes * torch.tensor([1.0, 1.0, 0.0])  # a mapping that leaves a dimension empty
+    far = torch.tensor([[[1.0, 1.0, 0.0]], [[1.0, 1.0, 1.0]]])
+    inside, outside = LatentDensity(flat).log_likelihood(far)
+    assert inside > outside + 10
+
+
+def test_perceptual_distance_is_zero_at_equality_and_grows():
+    torch.manual_seed(0)
+    network = ResNet(width=2, outputs=4, stem="small").eval()
+    x, y = torch.randn(3, 3, 16, 16), torch.randn(3, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(perceptual_distance(network, x, x), torch.zeros(3))
+        near, far = (perceptual_distance(network, x, x + step * (y - x)) for step in (0.1, 1.0))
+        assert (near > 0).all()
+        assert (far > near).all()
+        torch.testing.assert_close(perceptual_distance(network, y, x), far)
+        same = perceptual_distance(resized(network, 16), x, y)
+        assert torch.equal(same, far)
+        small = perceptual_distance(resized(network, 8), x, y)
+        assert not torch.allclose(small, far)
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_times_are_those_of_the_edit(bench, test_latents, editors):
+    class Slow:
+        def edit(self, ws, attribute, strength):
+            import time
+
+            time.sleep(0.02 * len(ws))
+            return ws
+
+    times = time_edits(bench, test_latents, {"slow": Slow(), **editors}, "Bald", batch=2)
+    slow = times.set_index("method").loc["slow"]
+    assert 20 <= slow["lo"] <= slow["value"] <= slow["hi"]
+    assert (times["value"] > 0).all()
+    with pytest.raises(ValueError, match="latents must be more than the 3 repeats, not 3"):
+        time_edits(bench, test_latents[:3], editors, "Bald")
+
+
+@pytest.fixture(scope="module")
+def timed(results):
+    times = pd.DataFrame(
+        {"method": ["baseline", "hfld"], "value": [2.0, 3.0], "lo": [1.5, 2.5], "hi": 9.0, "n": 3}
+    )
+    return with_times(results[0], times)
+
+
+def test_times_stand_in_every_cell(results, timed):
+    cells = Cells(timed)
+    for strength in ("native", "matched"):
+        for attribute in ATTRIBUTES:
+            assert cells(strength, attribute, "hfld", "edit_ms")[:4] == (3.0, 2.5, 9.0, 3)
+    assert len(timed) == len(results[0]) + 8
+
+
+def test_the_table_shows_every_group_and_is_written(bench, test_latents, editors, results, timed, tmp_path):
+    table = benchmark_table(timed, editors, data="toy")
+    text = table.markdown()
+    for part in ("by region", "Table IV", "Table V", "Tables I-III", "won and lost", "exact counterfactual"):
+        assert part in text
+    assert "Baseline, locked" in text
+    strengths = curves(bench, test_latents[:8], editors, ATTRIBUTES, factors=(0.5, 1.0), resamples=20)
+    summary = write_benchmark(tmp_path, table, results[1], strengths, about={"profile": "toy"})
+    for name in ("benchmark.csv", "benchmark.md", "benchmark.tex", "matching.csv", "curves.csv"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    assert summary["matched"]["Bald"]["hfld"]["edit_ms"]["mean"] == 3.0
+    assert "p_holm" in summary["matched"]["Bald"]["hfld - random"]["emotion_tvd"]
+    assert set(pd.read_csv(tmp_path / "curves.csv")["quantity"]) <= {"target_change", *CURVES}
+
+
+def test_side_effects_are_the_baselines_largest(results):
+    cells = Cells(results[0])
+    found = side_effects(cells, "Bald", k=3)
+    values = [cells("matched", "Bald", "baseline", name).value for name in found]
+    assert len(found) == 3
+    assert values == sorted(values, reverse=True)
+    assert "ratio:Bald" not in found
+
+
+def test_verdicts_count_attributes_and_know_which_way_is_better():
+    def row(method, quantity, attribute, value, p):
+        return {"strength": "matched", "method": method, "quantity": quantity, "attribute": attribute,
+                "value": value, "p": p, "p_holm": p}  # fmt: skip
+
+    rows = pd.DataFrame(
+        [
+            row("hfld - x", "emotion_tvd", "Male", -1.0, 0.01),
+            row("hfld - x", "emotion_tvd", "Bald", -1.0, 0.5),
+            row("hfld - x", "emotion_tvd", "Young", 1.0, 0.01),
+            row("hfld - x", "label_keep", "Male", -0.1, 0.01),
+            row("x", "label_keep", "Male", 0.9, np.nan),
+        ]
+    )
+    (line,) = verdicts(rows, "matched", ("emotion_tvd", "label_keep")).to_dict("records")
+    assert list(line.values()) == ["hfld - x", "+1 −1 =1", "+0 −1 =0"]
+
+
+def test_faces_are_chosen_by_the_rule():
+    landmarks = np.tile(np.random.default_rng(0).random((1, 106, 2)), (6, 1, 1))
+    landmarks[:, 66], landmarks[:, 79], landmarks[:, NOSE_TIP] = (0.3, 0.5), (0.7, 0.5), (0.5, 0.6)
+    landmarks[4, NOSE_TIP, 0], landmarks[2, NOSE_TIP, 0] = 0.4, 0.65
+    emotions = np.zeros((6, 7))
+    emotions[4, EMOTIONS.index("happy")] = 99  # taken already as the head turned left
+    emotions[5, EMOTIONS.index("happy")] = 90
+    emotions[0, EMOTIONS.index("surprise")] = 80
+    readings = Readings(np.zeros((6, 40)), emotions, landmarks, np.zeros((6, 2)))
+    chosen, rules = choose_faces(readings, 4)
+    assert chosen == [4, 2, 5, 0]
+    assert rules == ["turned left", "turned right", "happy", "surprise"]
+    everyone, _ = choose_faces(readings, 6)
+    assert sorted(everyone) == list(range(6))
+    with pytest.raises(ValueError, match="count must be from 1 to 6, not 7"):
+        choose_faces(readings, 7)
+
+
+def test_faces_go_to_the_other_side(bench, test_latents, editors):
+    faces = test_latents[:5]
+    made = edited_faces(bench, faces, editors, "Bald", factors={("Bald", "hfld"): 0.0})
+    assert list(made) == ["original", *editors]
+    assert np.array_equal(made["original"], faces.images)
+    assert np.array_equal(made["hfld"], faces.images)  # factor 0: not moved
+    target = (faces.scores[:, 4] < 0.5).float()
+    expected = bench.edited(faces, editors["baseline"], "Bald", target)
+    assert np.array_equal(made["baseline"], bench.judge(expected)[1])

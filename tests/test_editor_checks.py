@@ -1,0 +1,136 @@
+"""What 03_editors says about an editor, on the toy world."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import toy_bench
+import toy_editors
+from toy_bench import ToyEditor
+from toy_world import fitted_editors, toy_models
+
+from hfld.attributes import ATTRIBUTES
+from hfld.config import load_profile
+from hfld.editor_checks import (
+    FLAT,
+    attributes_of,
+    check_targets,
+    curve,
+    directions_table,
+    fitting_profile,
+    flattening,
+    labels_table,
+    report,
+    settings_of,
+)
+from hfld.editors import AdaTrans, NoEdit, StyleFlow
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return toy_bench.toy_bench()
+
+
+@pytest.fixture(scope="module")
+def validation(bench):
+    return bench.latents(32, seed=1, split="validation", judged=False)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fitted_editors(toy_models())
+
+
+def log(total):
+    return pd.DataFrame({"part": "flow", "step": range(len(total)), "total": total})
+
+
+def test_a_loss_is_flat_when_its_end_brings_little():
+    falling = flattening(log([10.0 - i for i in range(10)]))["flow"]
+    assert falling == pytest.approx(2 / 8)
+    assert falling > FLAT
+    assert flattening(log([10, 4, 2, 1, 1, 1, 1, 1, 1, 1]))["flow"] == 0
+    assert flattening(log([-1.0, -5, -6, -6, -6, -6, -6, -6, -6, -6.1]))["flow"] < FLAT  # likelihoods
+    assert flattening(log([1.0, 2.0]))["flow"] == 0  # never fell
+    two = pd.concat([log([5, 1, 1, 1, 1]), log([5, 4, 3, 2, 1]).assign(part="path")])
+    assert list(flattening(two)) == ["flow", "path"]
+
+
+def test_every_editor_has_a_curve(fitted):
+    trained = curve(toy_editors.fitted(StyleFlow))
+    assert set(trained["part"]) == {"flow"}
+    assert trained["step"].is_monotonic_increasing
+    assert set(curve(toy_editors.fitted(AdaTrans))["part"]) == {"density", "path"}
+    for editor in fitted.values():
+        assert {"part", "step", "total"} <= set(curve(editor))
+        assert len(curve(editor)) >= 12
+    assert curve(NoEdit()).empty
+
+
+def test_an_editor_that_moves_its_target_passes(bench, validation):
+    checks = check_targets(bench, validation, ToyEditor(gain=3.0, drag=0), ("Bald",), least=0.3)
+    (row,) = checks.to_dict("records")
+    assert row["moves"]
+    assert (row["factor"], row["reason"]) == (1.0, "")
+    assert row["native"] == row["best"] >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("gain", "attribute", "moves", "reason"),
+    [
+        (0.8, "Bald", True, "at 2 times its own strength"),
+        (0.05, "Bald", False, "too weak"),
+        (0.0, "Blurry", False, "hardly draws it"),  # nothing in the toy world reads as Blurry
+    ],
+)
+def test_what_moves_too_little_gets_its_reason(bench, validation, gain, attribute, moves, reason):
+    class One:
+        def edit(self, ws, name, strength):
+            return ToyEditor(gain=gain, drag=0).edit(ws, "Bald", strength)
+
+    checks = check_targets(bench, validation, One(), (attribute,), least=0.3)
+    (row,) = checks.to_dict("records")
+    assert row["moves"] == moves
+    assert reason in row["reason"]
+
+
+def test_fooling_the_regressor_is_told_apart(bench, validation, monkeypatch):
+    editor = ToyEditor(gain=3.0, drag=0)
+    monkeypatch.setattr("hfld.editor_checks._regressor_change", lambda *_: 0.9)
+    monkeypatch.setattr(type(bench), "tuned_change", lambda *_: lambda factor: 0.05 * factor)
+    (row,) = check_targets(bench, validation, editor, ("Bald",), least=0.3).to_dict("records")
+    assert row["reason"] == "moves the regressor by 0.90, an independent judge by 0.20 at most"
+    assert row["factor"] == 4
+
+
+def test_a_person_can_list_what_direction_i_does(fitted):
+    found = directions_table(fitted["ganspace"], most=2)
+    assert len(found) == 12
+    first = fitted["ganspace"].describe(0)[0]
+    assert found.loc[0, "does"].startswith(f"{first[0]} {first[1]:+.2f}, ")
+    labels = labels_table(fitted["ganspace"]).set_index("attribute")
+    assert labels.loc["Attractive", "direction"] == fitted["ganspace"].label("Attractive").direction
+    assert directions_table(fitted["interfacegan"]).empty
+
+
+def test_the_report_is_plain_json(bench, validation, fitted):
+    for editor in (fitted["sefa"], toy_editors.fitted(StyleFlow)):
+        checks = check_targets(bench, validation, editor, ("Attractive",), least=2.0)
+        found = json.loads(json.dumps(report("x", editor, checks, seconds=1.234), allow_nan=False))
+        assert found["seconds"] == 1.2
+        assert found["failing"].keys() == {"Attractive"}
+        assert found["moves"] == []
+        assert found["targets"][0]["attribute"] == "Attractive"
+    assert found["flattening"].keys() == {"flow"}
+
+
+def test_settings_are_those_of_the_profile():
+    profile = load_profile("smoke")
+    assert settings_of(profile, "sdflow_hfld")["encoder_width"] == profile.sdflow.encoder_width
+    assert settings_of(profile, "regression") == vars(profile.editors)
+    full = replace(profile, editors=replace(profile.editors, schedule="full"))
+    assert fitting_profile(profile).directions.attributes == profile.tables.attributes
+    assert fitting_profile(full).directions.attributes == profile.directions.attributes == "all"
+    assert attributes_of("all") == ATTRIBUTES
+    assert attributes_of(["Male"]) == ("Male",)

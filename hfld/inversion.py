@@ -28,7 +28,7 @@ from hfld.models import Models
 
 W_SAMPLES = 4096  # latents of the mean and the axes of W; only the mapping network sees them
 RIDGE = 1e-3  # of W's mean variance, added to every axis: thin ones can be used too
-BATCH = 16  # random faces at a time
+BATCH = 16  # random faces at a time, up to 256 px
 EARLY = 0.25  # share of the steps after which a stranger is known
 WARM_UP, COOL_DOWN = 0.05, 0.5  # shares of the steps
 LOCAL = 0.5  # how far from the pivot, of the way to random latents, a tuned generator is held to the old one
@@ -208,7 +208,9 @@ class _Goal:
             self.mean, self.axes = _whitening(self.w)
             self.seen = self.observe(self.target)
             ws = models.generator.repeat(self.w[: config.samples])
-            parts = [self._raw(self.observe(models.images(part).float())) for part in ws.split(BATCH)]
+            parts = [
+                self._raw(self.observe(models.images(part).float())) for part in ws.split(models.chunk(BATCH))
+            ]
             raw = {name: torch.cat([part[name] for part in parts]) for name in self.names}
         self.units = {name: values.mean().clamp_min(1e-12) for name, values in raw.items()}
         totals = sum(weights[name] * raw[name] / self.units[name] for name in self.names)

@@ -28,7 +28,7 @@ from hfld.models import Models
 
 W_SAMPLES = 4096  # latents of the mean and the axes of W; only the mapping network sees them
 RIDGE = 1e-3  # of W's mean variance, added to every axis: thin ones can be used too
-BATCH = 16  # random faces at a time
+BATCH = 16  # random faces at a time, up to 256 px
 EARLY = 0.25  # share of the steps after which a stranger is known
 WARM_UP, COOL_DOWN = 0.05, 0.5  # shares of the steps
 LOCAL = 0.5  # how far from the pivot, of the way to random latents, a tuned generator is held to the old one
@@ -49,7 +49,7 @@ class Progress:
     steps: int
     ws: Tensor  # [1, L, w_dim]
     image: Tensor  # [1, 3, S, S] in [-1, 1]
-    terms: Mapping[str, float]  # distances as shares; "mean" in variances of W
+    terms: Mapping[str, float]  # distances as shares; "mean" in variances of W, or of z
 
 
 Watch = Callable[[Progress], bool | None]
@@ -96,8 +96,8 @@ def invert(
     names = ("perceptual", "pixel", "landmark") if models.landmarks is not None else ("perceptual", "pixel")
     weights = {name: getattr(config, f"lambda_{name}") for name in (*names, "mean")}
     goal = _Goal(models, target, weights, config)
-    start = goal.start(config.start).expand(-1, goal.rows, -1)
-    return _descend(goal, start, watch=watch, progress=progress, limit=config.stranger)
+    start = goal.start(config.start).expand(-1, models.generator.num_ws, -1)
+    return _descend(goal, start, goal.ws, watch=watch, progress=progress, limit=config.stranger)
 
 
 def nearest(
@@ -108,9 +108,9 @@ def nearest(
     watch: Watch = lambda progress: None,
     progress: bool = True,
 ) -> Inversion:
-    """The face of this world that is most like a picture of another: as `invert`, but in W, nearer to its
-    mean, and with R's attribute scores as well. Landmarks and scores count where H and R read them: where
-    they find the same after the picture was moved and blurred a little.
+    """The face of this world that is most like a picture of another: as `invert`, but over z, whose every
+    value is a face, with its prior, and with R's attribute scores as well. Landmarks and scores count where
+    H and R read them: where they find the same after the picture was moved and blurred a little.
     """
     _check(models, target)
     moved = torch.cat([_moved(target.to(models.device), *view) for view in VIEWS])
@@ -123,7 +123,8 @@ def nearest(
     if not steady.any():
         del weights["attribute"]
     goal = _Goal(models, target, weights, config, scored=steady)
-    found = _descend(goal, goal.start("sampled"), watch=watch, progress=progress)
+    z, mapping = goal.z[[goal.nearest]], models.generator.mapping
+    found = _descend(goal, z, lambda z: models.generator.repeat(mapping(z)), watch=watch, progress=progress)
     read = {name: float(scores[0, k]) for k, name in enumerate(ATTRIBUTES) if steady[k]}
     return replace(found, attributes_read=read)
 
@@ -202,30 +203,26 @@ class _Goal:
         self.names = [name for name in weights if name != "mean"]
         self.target = target.to(models.device)
         with torch.no_grad():
-            w = models.generator.mapping(self._latents(W_SAMPLES)).float()
-            self.mean, self.axes = _whitening(w)
-            self.rows = models.generator.num_ws
+            self.z = models.latents(W_SAMPLES, seed=config.seed, split="train").to(models.device)
+            self.w = models.generator.mapping(self.z).float()
+            self.mean, self.axes = _whitening(self.w)
             self.seen = self.observe(self.target)
-            self.samples = w[: config.samples]
-            parts = [self._raw(self.observe(self.images(part))) for part in self.samples.split(BATCH)]
+            ws = models.generator.repeat(self.w[: config.samples])
+            parts = [
+                self._raw(self.observe(models.images(part).float())) for part in ws.split(models.chunk(BATCH))
+            ]
             raw = {name: torch.cat([part[name] for part in parts]) for name in self.names}
         self.units = {name: values.mean().clamp_min(1e-12) for name, values in raw.items()}
-        self.totals = sum(weights[name] * raw[name] / self.units[name] for name in self.names)
-
-    def _latents(self, count: int) -> Tensor:
-        return self.models.latents(count, seed=self.config.seed, split="train").to(self.models.device)
-
-    def images(self, w: Tensor) -> Tensor:
-        """w [N, w_dim] or ws [N, L, w_dim] -> [N, 3, S, S]."""
-        return self.models.images(self.models.generator.repeat(w) if w.ndim == 2 else w).float()
+        totals = sum(weights[name] * raw[name] / self.units[name] for name in self.names)
+        self.nearest = int(totals.argmin())  # of the random faces
 
     def ws(self, v: Tensor) -> Tensor:
-        """Whitened [1, 1 or L, w_dim] -> ws [1, L, w_dim]."""
-        return (self.mean + v @ self.axes).expand(-1, self.rows, -1)
+        """Whitened ws [N, L, w_dim] -> ws."""
+        return self.mean + v @ self.axes
 
     def start(self, kind: str) -> Tensor:
         """Whitened [1, 1, w_dim]: the mean latent, or the nearest of the random ones."""
-        w = self.mean if kind == "mean" else self.samples[self.totals.argmin()]
+        w = self.mean if kind == "mean" else self.w[self.nearest]
         return torch.linalg.solve(self.axes.T, w - self.mean)[None, None]
 
     def observe(self, images: Tensor) -> dict[str, Any]:
@@ -251,7 +248,8 @@ class _Goal:
 
 def _descend(
     goal: _Goal,
-    start: Tensor,  # whitened [1, 1 or L, w_dim]
+    start: Tensor,  # whitened ws, or z: about N(0, I)
+    decode: Callable[[Tensor], Tensor],  # of such a one -> ws [1, L, w_dim]
     *,
     watch: Watch,
     progress: bool,
@@ -266,8 +264,8 @@ def _descend(
         done = step / max(steps, 1)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * min(1.0, 0.1 + done / WARM_UP) * min(1.0, (1 - done) / COOL_DOWN)
-        ws = goal.ws(v)
-        image = goal.images(ws)
+        ws = decode(v)
+        image = goal.models.images(ws).float()
         terms = {**goal.shares(image), "mean": v.square().mean()[None]}
         total = sum(goal.weights[name] * value for name, value in terms.items()).mean()
         if float(total.detach()) < least:

@@ -23,6 +23,8 @@ HINT = (
 class PhotoPanel(W.VBox):
     """Choose a picture, watch the search, take its best or cancel; save the photo with the edited face."""
 
+    searches: OwnFaces | None = None
+
     def __init__(
         self,
         engine: Engine,
@@ -66,10 +68,11 @@ class PhotoPanel(W.VBox):
         self._arrange(busy=False, own=None)
 
     def close(self) -> None:
-        self.searches.close()
+        if self.searches is not None:
+            self.searches.close()
         super().close()
 
-    def open(self, name: str, content: bytes) -> str:
+    def search(self, name: str, content: bytes) -> str:
         """Start a search; returns what to say meanwhile."""
         self._set(self.face, options=())
         self._arrange(busy=True, own=None)
@@ -115,7 +118,7 @@ class PhotoPanel(W.VBox):
         if files:
             name, content = files[0]["name"], bytes(files[0]["content"])
             self._set(self.upload, value=())  # so that the same file can be chosen again
-            self._say(self.open(name, content))
+            self._say(self.search(name, content))
 
     def _again(self) -> None:
         """Another face of the same picture, or the whole of it."""

@@ -38,6 +38,7 @@ class LatentEditor(W.VBox):
     """Sliders that edit a face, the same edit by a second editor beside it, and what each disturbs."""
 
     queue: LatestQueue | None = None
+    photo: PhotoPanel | None = None
 
     def __init__(
         self,
@@ -58,9 +59,8 @@ class LatentEditor(W.VBox):
             )
         self.folder = folder or runs / "faces"
         second = [*engine.editors, None][1]
-        self.session = Session(
-            engine, seed=seed, second=second, open_photo=self._open_photo, changed=self._changed
-        )
+        opens = self._open_photo if engine.inversion is not None else None
+        self.session = Session(engine, seed=seed, second=second, open_photo=opens, changed=self._changed)
         self._guard, self._quiet = threading.RLock(), False
         self._faces: dict[str, Face] = {}  # the newest pictures,
         self._drawn: State | None = None  # and the state that they show
@@ -71,7 +71,8 @@ class LatentEditor(W.VBox):
         self._changed(self.session.state)
 
     def close(self) -> None:
-        self.photo.close()
+        if self.photo is not None:
+            self.photo.close()
         if self.queue is not None:
             self.queue.close()
         super().close()
@@ -280,7 +281,7 @@ class LatentEditor(W.VBox):
 
     def _open_photo(self, name: str, content: bytes) -> str:
         """A picture without a recipe: its face is searched in the background."""
-        words = self.photo.open(name, content)
+        words = self.photo.search(name, content)
         self.tabs.selected_index = self.tabs.children.index(self.photo)
         return words
 

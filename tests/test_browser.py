@@ -10,6 +10,8 @@ from pathlib import Path
 import browser
 import pytest
 import torch
+from PIL import Image
+from skimage import data
 
 from hfld.directions import Directions
 from hfld.editors import directions_file
@@ -87,12 +89,32 @@ def use(view, project: Path, name: str) -> None:
     chooser.value.set_files(saved)
     until(view, edited, moved)
     view.wait_for_selector(".hfld-message:has-text('pixel for pixel')")
+    face = source(original)
+
+    with view.expect_file_chooser() as chooser:
+        press(view, "Open")
+    chooser.value.set_files(photo(project))
+    view.wait_for_selector(".hfld progress")
+    view.wait_for_selector(".hfld-own figure.wide img")
+    view.wait_for_selector(".hfld-own ~ .hfld-hint:has-text('portraits')")
+    original.locator("figcaption:has-text('photo astronaut')").wait_for()
+    assert source(original) != face
+    press(view, "Save photo")
+    view.wait_for_selector(".hfld-message:has-text('_pasted.png')")
+    view.screenshot(path=project / "runs" / f"{name}_photo.png")
 
     with view.expect_file_chooser() as chooser:
         press(view, "Open")
     chooser.value.set_files(project / "params.yaml")
     view.wait_for_selector(".hfld-error[role=alert]:has-text('no picture')")
     view.screenshot(path=project / "runs" / f"{name}.png")
+
+
+def photo(project: Path) -> Path:
+    """A real photo in the public domain (NASA), from the wheel of scikit-image."""
+    path = project / "astronaut.png"
+    Image.fromarray(data.astronaut()).save(path)
+    return path
 
 
 def source(figure) -> str:

@@ -1,12 +1,15 @@
 """The layout, driven as a browser drives it: by the state that a front end sends."""
 
+import io
 import statistics
 import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from toy_bench import ToyTruth
 from toy_studio import NAMES, toy_editor, toy_engine
 from toy_world import toy_models
@@ -18,7 +21,9 @@ from hfld.editors import LinearEditor
 from hfld.models import Models
 from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import Generator
+from hfld.own_photo import open_photo
 from hfld.studio.engine import Engine
+from hfld.studio.state import Source
 from hfld.widgets import LatentEditor
 
 SLACK = 20.0  # seconds that a busy machine may take
@@ -183,7 +188,11 @@ def test_snapshots_and_gallery(editor):
 
 
 def upload(editor, name: str, content: bytes) -> None:
-    send(editor.upload, [{"name": name, "type": "", "size": len(content), "content": memoryview(content),
+    choose_file(editor.upload, name, content)
+
+
+def choose_file(control, name: str, content: bytes) -> None:
+    send(control, [{"name": name, "type": "", "size": len(content), "content": memoryview(content),
                           "last_modified": 0}])  # fmt: skip
 
 
@@ -233,6 +242,123 @@ def test_what_fails_while_drawing_is_shown_too(editor):
     send(slider(editor), 0.1)
     assert editor.queue.wait(SLACK)
     assert "TypeError" in editor.message.value
+
+
+@pytest.fixture
+def opener(tmp_path):
+    """An editor that opens photos, and a portrait to open."""
+    models = toy_models()
+    config = replace(load_profile("smoke").inversion, samples=32, steps=40)
+    engine = toy_engine(models=models, world=ToyTruth(models), inversion=config)
+    made = LatentEditor(engine, seed=8, folder=tmp_path)
+    assert made.queue.wait(SLACK)
+    yield made, png(engine.picture(0.5 * engine.original(Source.of_seed(41)).ws)[0])
+    made.close()
+
+
+def test_a_photo_becomes_the_face_that_is_edited(opener, tmp_path):
+    editor, portrait = opener
+    turn = np.linspace(0, np.pi, 106)
+    editor.session.points = lambda image: 0.5 + 0.2 * np.stack([-np.cos(turn), np.sin(turn)], axis=1)
+    before = editor.original.value
+    assert "its face is turned upright" in editor.photo.view.value
+    upload(editor, "me.png", portrait)
+    assert editor.tabs.children[editor.tabs.selected_index] is editor.photo
+    assert editor.photo.searches.wait(6 * SLACK)
+    settled(editor)
+    assert editor.session.state.source.label == "photo me"
+    assert editor.original.value != before and "photo me" in editor.original.value
+    assert (
+        "identity" in editor.photo.view.value and "your photo with the edited face" in editor.photo.view.value
+    )
+    assert shown(editor.photo.finished) and not shown(editor.photo.searching)
+    view = editor.photo.view.value
+    send(slider(editor), 0.9)
+    settled(editor)
+    assert editor.photo.view.value != view  # the edit is in the photo
+    view = editor.photo.view.value
+    send(editor.photo.oval, False)
+    settled(editor)
+    assert editor.photo.view.value != view
+    editor.photo.save.click()
+    (path,) = tmp_path.glob("*_pasted.png")
+    assert f"saved {path.name}" in editor.message.value
+    while not editor.undo.disabled:
+        editor.undo.click()
+    settled(editor)
+    assert editor.original.value == before
+    assert not shown(editor.photo.finished)
+
+
+def test_sliders_work_while_a_photo_is_searched_and_it_can_be_cancelled(opener):
+    editor, portrait = opener
+    begun, go = threading.Event(), threading.Event()
+
+    def rest(seconds):
+        begun.set()
+        assert go.wait(SLACK)
+
+    editor.photo._rest = rest
+    state = editor.session.state
+    choose_file(editor.photo.upload, "me.png", portrait)
+    assert begun.wait(SLACK)
+    assert "<progress" in editor.photo.view.value and shown(editor.photo.searching)
+    picture = editor.edited.value
+    send(slider(editor), 0.9)
+    settled(editor)
+    assert editor.edited.value != picture
+    assert "<progress" in editor.photo.view.value  # still there
+    editor.photo.cancel.click()
+    go.set()
+    assert editor.photo.searches.wait(6 * SLACK)
+    settled(editor)
+    assert editor.session.state.source == state.source
+    assert not shown(editor.photo.searching) and "<progress" not in editor.photo.view.value
+    assert editor.photo.upload.value == ()
+
+
+def test_a_picture_without_a_face_is_said_in_the_widget_and_can_be_taken_whole(opener):
+    editor, _ = opener
+    state = editor.session.state
+    upload(editor, "wall.png", png(np.full((90, 120, 3), 128, np.uint8)))
+    assert editor.photo.searches.wait(6 * SLACK) and editor.queue.wait(SLACK)
+    assert 'role="alert"' in editor.message.value and "no face was found" in editor.message.value
+    assert editor.session.state == state and not shown(editor.photo.searching)
+    send(editor.photo.aligned, True)
+    assert editor.photo.searches.wait(6 * SLACK)
+    settled(editor)
+    assert editor.session.state.source.label == "photo wall"
+
+
+def test_of_several_faces_another_can_be_chosen(opener, monkeypatch):
+    editor, portrait = opener
+    asked = []
+
+    def opened(content, *, face=0, **options):
+        photo = open_photo(content, aligned=True)
+        asked.append(face)
+        return replace(photo, picture=np.tile(photo.picture, (1, 2, 1)), faces=(None, None))
+
+    monkeypatch.setattr("hfld.studio.own_face.open_photo", opened)
+    assert not shown(editor.photo.face)
+    upload(editor, "we.png", portrait)
+    assert editor.photo.searches.wait(6 * SLACK)
+    settled(editor)
+    assert shown(editor.photo.face) and len(editor.photo.face.options) == 2
+    choose(editor.photo.face, 1)
+    assert editor.photo.searches.wait(6 * SLACK)
+    settled(editor)
+    assert asked[-1] == 1
+
+
+def png(picture: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def shown(widget) -> bool:
+    return widget.layout.display != "none"
 
 
 def test_missing_weights_name_the_command(tmp_path):

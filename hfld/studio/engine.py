@@ -15,9 +15,9 @@ from hfld.config import InversionConfig, Profile
 from hfld.editors import Editor, directions_file, make_editor, reach
 from hfld.evaluation import to_bytes
 from hfld.judges import Judges, read, state_hash
-from hfld.models import Models
+from hfld.models import Models, pick_device
 from hfld.studio.state import Source, State
-from hfld.worlds import PortraitWorld
+from hfld.worlds import PortraitWorld, world_of
 
 HOLD_PASSES = 2  # corrections of the held attributes' scores
 
@@ -63,7 +63,13 @@ class Engine:
         paths = profile.paths
         made = {name: make_editor(name, weights=paths.weights) for name in editors}
         h = paths.weights / "landmarks.safetensors"
-        models = Models.load(paths.world, landmarks=h if h.is_file() else None)  # only inversion needs it
+        models = Models.load(
+            paths.world,
+            landmarks=h if h.is_file() else None,  # only inversion needs it
+            device=pick_device(profile.world.device),
+            read_at=profile.world.read_at,
+        )
+        world = world_of(profile)
         weights = _hashes_of_editors(made)
         weights |= {name: models.hashes[name] for name in ("generator", "regressor")}
         files = {name: directions_file(paths.weights, name) for name in editors}
@@ -71,8 +77,8 @@ class Engine:
         return cls(
             models=models,
             editors=made,
-            judges=Judges.load(paths.world),
-            world=PortraitWorld(size=profile.world.size, workers=1),
+            judges=Judges.of(profile),
+            world=world and replace(world, workers=1),
             lock_expression=lock_expression,
             preview=64 if profile.world.size > 128 else None,
             inversion=profile.inversion,

@@ -124,8 +124,12 @@ class OwnFaces:
         self._queue.close()
 
     def _work(self, search: Search) -> OwnFace | None:
+        def tell(now: Found) -> None:
+            if not search.cancelled.is_set():
+                self._tell(now)
+
         try:
-            return own_face(self._engine, search, tell=self._tell)
+            return own_face(self._engine, search, tell=tell)
         except Exception:
             if search.cancelled.is_set():
                 return None  # nobody waits for it any more

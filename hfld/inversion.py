@@ -1,8 +1,7 @@
 """From a picture to a latent: optimisation in W+, and a copy of G tuned around the latent.
 
     found = invert(models, photo.image(64), settings.inversion)
-    if found.stranger:                       # a photograph, in a world of drawings
-        found = nearest(models, photo.image(64), settings.inversion)
+    found.stranger                           # a photograph, in a world of drawings: its nearest portrait
     fidelity(found, identity=judges.identity, landmarks=judges.landmarks)
 
 Every distance is a share of the mean distance between the picture and random faces: 1 is as far as any face,
@@ -13,7 +12,7 @@ al. 2021 (pivotal tuning).
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from hfld.attributes import ATTRIBUTES
+from hfld.attributes import attribute_index
 from hfld.config import InversionConfig
 from hfld.losses import content_loss, landmark_loss
 from hfld.models import Models
@@ -32,13 +31,6 @@ BATCH = 16  # random faces at a time, up to 256 px
 EARLY = 0.25  # share of the steps after which a stranger is known
 WARM_UP, COOL_DOWN = 0.05, 0.5  # shares of the steps
 LOCAL = 0.5  # how far from the pivot, of the way to random latents, a tuned generator is held to the old one
-NEAREST = {"perceptual": 1.0, "pixel": 1.0, "landmark": 1.0, "attribute": 0.3, "mean": 0.1}
-"""Weights of `nearest`: it must look like a face of this world first."""
-VIEWS = ((0.0, 0.0, 1), (0.03, 0.0, 1), (-0.03, 0.0, 3), (0.0, 0.03, 3), (0.0, -0.03, 1))
-"""Shift to the right and down, of the side, and px of a blur. A network reads a picture if it reads the same
-in all of these.
-"""
-STEADY_POINT, STEADY_SCORE = 0.01, 0.15  # largest standard deviation of what counts as read
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class Progress:
     steps: int
     ws: Tensor  # [1, L, w_dim]
     image: Tensor  # [1, 3, S, S] in [-1, 1]
-    terms: Mapping[str, float]  # distances as shares; "mean" in variances of W, or of z
+    terms: Mapping[str, float]  # distances as shares; "mean" in variances of W
 
 
 Watch = Callable[[Progress], bool | None]
@@ -66,8 +58,7 @@ class Inversion:
     terms: Mapping[str, float]
     steps: int  # taken
     complete: bool  # False: ended early, by `watch` or as a stranger
-    stranger: bool = False  # the target is not of this generator's world
-    attributes_read: Mapping[str, float] = field(default_factory=dict)  # scores that `nearest` compared
+    stranger: bool = False  # the target is not of this generator's world, and this is the nearest face of it
 
 
 @dataclass(frozen=True)
@@ -90,43 +81,15 @@ def invert(
     """The picture's ws [1, L, w_dim]: argmin of sum_k lambda_k d_k(G(ws)) / mean_j d_k(G(w_j)) + lambda_mean
     mean(v^2), where d_k is the distance to the target in F's features (perceptual), pixels and H's landmarks
     (left out where there is no H), v the whitened ws, and w_j random latents, the nearest of which is the
-    start. It ends as a stranger if the perceptual share is still above `config.stranger` after a quarter of
-    the steps.
+    start. If the perceptual share is still above `config.stranger` after a quarter of the steps, the picture
+    is a stranger, and gets the nearest of the random faces.
     """
     names = ("perceptual", "pixel", "landmark") if models.landmarks is not None else ("perceptual", "pixel")
     weights = {name: getattr(config, f"lambda_{name}") for name in (*names, "mean")}
     goal = _Goal(models, target, weights, config)
     start = goal.start(config.start).expand(-1, models.generator.num_ws, -1)
-    return _descend(goal, start, goal.ws, watch=watch, progress=progress, limit=config.stranger)
-
-
-def nearest(
-    models: Models,
-    target: Tensor,  # [1, 3, S, S] in [-1, 1]: a photograph, in a world of drawings
-    config: InversionConfig,
-    *,
-    watch: Watch = lambda progress: None,
-    progress: bool = True,
-) -> Inversion:
-    """The face of this world that is most like a picture of another: as `invert`, but over z, whose every
-    value is a face, with its prior, and with R's attribute scores as well. Landmarks and scores count where
-    H and R read them: where they find the same after the picture was moved and blurred a little.
-    """
-    _check(models, target)
-    moved = torch.cat([_moved(target.to(models.device), *view) for view in VIEWS])
-    weights = dict(NEAREST)
-    with torch.no_grad():
-        scores = models.regressor(moved).float()
-        steady = scores.std(dim=0) <= STEADY_SCORE
-        if models.landmarks is None or _spread(models.points(moved)) > STEADY_POINT:
-            del weights["landmark"]
-    if not steady.any():
-        del weights["attribute"]
-    goal = _Goal(models, target, weights, config, scored=steady)
-    z, mapping = goal.z[[goal.nearest]], models.generator.mapping
-    found = _descend(goal, z, lambda z: models.generator.repeat(mapping(z)), watch=watch, progress=progress)
-    read = {name: float(scores[0, k]) for k, name in enumerate(ATTRIBUTES) if steady[k]}
-    return replace(found, attributes_read=read)
+    found = _descend(goal, start, watch=watch, progress=progress)
+    return _nearest(goal, found) if found.stranger else found
 
 
 def tune(
@@ -195,16 +158,14 @@ class _Goal:
         target: Tensor,
         weights: Mapping[str, float],  # name of a distance, or "mean" -> lambda
         config: InversionConfig,
-        *,
-        scored: Tensor | None = None,  # [40] bool: attributes that are compared
     ) -> None:
         _check(models, target)
-        self.models, self.weights, self.config, self.scored = models, weights, config, scored
+        self.models, self.weights, self.config = models, weights, config
         self.names = [name for name in weights if name != "mean"]
         self.target = target.to(models.device)
         with torch.no_grad():
-            self.z = models.latents(W_SAMPLES, seed=config.seed, split="train").to(models.device)
-            self.w = models.generator.mapping(self.z).float()
+            z = models.latents(W_SAMPLES, seed=config.seed, split="train").to(models.device)
+            self.w = models.generator.mapping(z).float()
             self.mean, self.axes = _whitening(self.w)
             self.seen = self.observe(self.target)
             ws = models.generator.repeat(self.w[: config.samples])
@@ -215,6 +176,7 @@ class _Goal:
         self.units = {name: values.mean().clamp_min(1e-12) for name, values in raw.items()}
         totals = sum(weights[name] * raw[name] / self.units[name] for name in self.names)
         self.nearest = int(totals.argmin())  # of the random faces
+        self.alike = raw["perceptual"].argsort()  # the random faces, nearest in F's features first
 
     def ws(self, v: Tensor) -> Tensor:
         """Whitened ws [N, L, w_dim] -> ws."""
@@ -231,7 +193,6 @@ class _Goal:
             "perceptual": lambda: self.models.perceptual(images),
             "pixel": lambda: images,
             "landmark": lambda: self.models.points(images),
-            "attribute": lambda: self.models.regressor(images).float()[:, self.scored],
         }
         return {name: views[name]() for name in self.names}
 
@@ -248,15 +209,13 @@ class _Goal:
 
 def _descend(
     goal: _Goal,
-    start: Tensor,  # whitened ws, or z: about N(0, I)
-    decode: Callable[[Tensor], Tensor],  # of such a one -> ws [1, L, w_dim]
+    start: Tensor,  # whitened ws [1, L, w_dim]
     *,
     watch: Watch,
     progress: bool,
-    limit: float | None = None,  # of the perceptual share
 ) -> Inversion:
     """Adam from the start; the best latent on the way."""
-    config, steps = goal.config, goal.config.steps
+    config, steps, limit = goal.config, goal.config.steps, goal.config.stranger
     v = start.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([v], lr=config.lr, betas=(0.9, 0.99))
     least, best, stranger, ended = float("inf"), None, False, False
@@ -264,7 +223,7 @@ def _descend(
         done = step / max(steps, 1)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * min(1.0, 0.1 + done / WARM_UP) * min(1.0, (1 - done) / COOL_DOWN)
-        ws = decode(v)
+        ws = goal.ws(v)
         image = goal.models.images(ws).float()
         terms = {**goal.shares(image), "mean": v.square().mean()[None]}
         total = sum(goal.weights[name] * value for name, value in terms.items()).mean()
@@ -290,6 +249,20 @@ def _descend(
     )
 
 
+@torch.no_grad()
+def _nearest(goal: _Goal, found: Inversion) -> Inversion:
+    """The random face most like a stranger, in F's features, among those that are sharp.
+
+    Neither pixels, which are nearest to a blurred face, nor landmarks, which H reads in its own world only.
+    """
+    models, blurry = goal.models, attribute_index("Blurry")
+    faces = models.generator.repeat(goal.w[goal.alike]).split(1)
+    ws = next((ws for ws in faces if models.score(ws)[0, blurry] <= 0.5), faces[0])
+    image = models.images(ws).float()
+    terms = _numbers(goal.shares(image))
+    return replace(found, ws=ws.cpu(), image=image.clamp(-1, 1), terms=terms)
+
+
 def _distance(name: str, images: Any, target: Any) -> Tensor:
     """Distances [N] of N observations to one."""
     if name == "perceptual":
@@ -298,8 +271,7 @@ def _distance(name: str, images: Any, target: Any) -> Tensor:
     target = target.expand_as(images)
     if name == "landmark":
         return landmark_loss(images, target)
-    change = (images - target).flatten(1)
-    return change.abs().mean(dim=1) if name == "attribute" else change.square().mean(dim=1)
+    return (images - target).square().flatten(1).mean(dim=1)
 
 
 def _whitening(w: Tensor) -> tuple[Tensor, Tensor]:
@@ -307,20 +279,6 @@ def _whitening(w: Tensor) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(torch.cov(w.T))
     deviations = (values.clamp_min(0) + RIDGE * values.mean()).sqrt()
     return w.mean(dim=0), deviations[:, None] * vectors.T
-
-
-def _moved(image: Tensor, right: float, down: float, blur: int) -> Tensor:
-    """The picture shifted by shares of its side, its border repeated, and averaged over `blur` px squared."""
-    side, most = image.shape[-1], blur // 2 + round(0.1 * image.shape[-1])
-    x, y = most - round(right * side), most - round(down * side)
-    padded = F.avg_pool2d(F.pad(image, [most] * 4, mode="replicate"), blur, stride=1, padding=blur // 2)
-    return padded[..., y : y + side, x : x + side]
-
-
-def _spread(points: Tensor) -> float:
-    """How differently landmarks [len(VIEWS), 106, 2] are read, after the shifts were undone."""
-    back = points - torch.tensor(VIEWS).to(points)[:, None, :2]
-    return float(back.std(dim=0).mean())
 
 
 def _numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:

@@ -61,17 +61,16 @@ def test_a_portrait_is_found(engine, portrait):
 
 
 def test_a_photograph_gets_the_nearest_portrait_and_is_told_so(engine, stranger):
-    seen = []
-    own = own_face(engine, Search("me.png", stranger), tell=seen.append)
+    own = own_face(engine, Search("me.png", stranger))
     assert own.found.stranger and own.fidelity is None
-    words = summary(engine, own)
-    assert (
-        "This world draws portraits, no photographs: this is the nearest face of it, not a likeness." in words
+    assert summary(engine, own) == (
+        "Taken as an aligned face. The picture is a photograph, and this world draws portraits. "
+        "This is the nearest of 32 portraits: not a likeness, but a face to edit."
     )
-    assert "attributes were read in the picture" in words and "landmarks" in words
-    assert seen[-1].words.startswith("this world draws portraits, no photographs")
     photographs = replace(engine, world=None)
-    assert "This generator does not know such pictures" in summary(photographs, own)
+    assert "This generator draws no such pictures. This is the nearest of 32 of its faces" in summary(
+        photographs, own
+    )
 
 
 @pytest.mark.parametrize("how", ["taken", "cancelled"])

@@ -9,13 +9,12 @@ import cv2
 import numpy as np
 
 from hfld.data import to_uint8
-from hfld.inversion import Fidelity, Inversion, Progress, Watch, fidelity, invert, nearest
+from hfld.inversion import Fidelity, Inversion, Progress, fidelity, invert
 from hfld.own_photo import Photo, open_photo
 from hfld.studio.engine import Engine
 from hfld.studio.latest import LatestQueue, Stage
 
 PREVIEW = 420  # px: longer side of the photo on the screen
-NAMED = 5  # attributes that a message lists
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ class OwnFaces:
 
 
 def own_face(engine: Engine, search: Search, *, tell: Tell = lambda found: None) -> OwnFace | None:
-    """Open, align, invert; the nearest face for what is not of the generator's world. None if cancelled.
+    """Open, align, invert. None if cancelled.
 
     ValueError says in plain words why the picture cannot be used.
     """
@@ -152,19 +151,12 @@ def own_face(engine: Engine, search: Search, *, tell: Tell = lambda found: None)
     now = Found(photo, to_uint8(target)[0], "aligned")
     tell(now)
 
-    def watch(words: str) -> Watch:
-        def step(best: Progress) -> bool:
-            share = best.step / max(best.steps, 1)
-            tell(replace(now, words=words, image=to_uint8(best.image)[0], share=share))
-            return search.ended
+    def watch(best: Progress) -> bool:
+        share = best.step / max(best.steps, 1)
+        tell(replace(now, words="looking for its latent", image=to_uint8(best.image)[0], share=share))
+        return search.ended
 
-        return step
-
-    found = invert(engine.models, target, config, watch=watch("looking for its latent"), progress=False)
-    if found.stranger and not search.ended:
-        words = f"{_world(engine)}; looking for the nearest face"
-        near = nearest(engine.models, target, config, watch=watch(words), progress=False)
-        found = replace(near, stranger=True)
+    found = invert(engine.models, target, config, watch=watch, progress=False)
     if search.cancelled.is_set():
         return None
     judges = None if found.stranger else engine.judges
@@ -176,26 +168,19 @@ def summary(engine: Engine, own: OwnFace) -> str:
     """What was found, in plain words."""
     found, parts = own.found, [own.photo.message]
     if found.stranger:
-        parts += [f"{_world(engine)}: this is the nearest face of it, not a likeness", _compared(found)]
-    if not (found.complete or found.stranger):
+        parts.append(_stranger(engine))
+    elif not found.complete:
         parts.append("taken before the search had ended")
     return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
 
 
-def _world(engine: Engine) -> str:
-    if engine.world is not None:
-        return "this world draws portraits, no photographs"
-    return "this generator does not know such pictures"
-
-
-def _compared(found: Inversion) -> str:
-    """What could be read in a picture from elsewhere."""
-    scores = found.attributes_read
-    clear = sorted((name for name in scores if scores[name] > 0.5), key=lambda name: -scores[name])
-    names = ", ".join(name.replace("_", " ") for name in clear[:NAMED])
-    read = f"{len(scores)} attributes were read in the picture{f' ({names})' if names else ''}"
-    points = "its landmarks were read too" if "landmark" in found.terms else "its landmarks could not be read"
-    return f"{read}, {points}"
+def _stranger(engine: Engine) -> str:
+    count = engine.inversion.samples
+    if engine.world is None:
+        what, faces = "this generator draws no such pictures", f"{count} of its faces"
+    else:
+        what, faces = "the picture is a photograph, and this world draws portraits", f"{count} portraits"
+    return f"{what}. This is the nearest of {faces}: not a likeness, but a face to edit"
 
 
 def _opened(engine: Engine, search: Search) -> Photo:

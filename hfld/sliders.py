@@ -48,7 +48,7 @@ class AttributeList(W.VBox):
         some = {name for editor in engine.editors for name in engine.known(editor)}
         styles = {
             "slider": {"layout": Layout(flex="1 1 auto", width="auto", min_width="0"),
-                       "style": {"description_width": "112px"}},
+                       "style": {"description_width": "126px"}},
             "score": {"layout": Layout(width="32px", flex="0 0 auto")},
             "hold": {"layout": Layout(width="42px", flex="0 0 auto")},
             "reset": {"layout": Layout(width="28px", flex="0 0 auto")},

@@ -35,14 +35,15 @@ LAB = [
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
 ]  # for tests only: no token, reachable from this machine alone
 VOILA = ["--no-browser", "--Voila.ip=127.0.0.1", "--show_tracebacks=True"]
-START = 120  # seconds, on a busy machine
+START = 300  # seconds, on a busy machine
 
 
 @contextmanager
 def jupyter_lab(root: Path, settings: Path) -> Iterator[str]:
-    """JupyterLab over the folder `root`; yields its address. `settings` is an empty folder."""
+    """JupyterLab, dark, over the folder `root`; yields its address. `settings` is an empty folder."""
     overrides = {
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+        "@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"},
         "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
     }
     (settings / "overrides.json").write_text(json.dumps(overrides))
@@ -108,8 +109,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def page(*, dark: bool = False, width: int = 1500, height: int = 1300):
-    """A page of a headless Chromium."""
+def page(failure: Path, *, width: int = 1500, height: int = 1300):
+    """A page of a headless Chromium; where the block fails, `failure` is a picture of what was there."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -117,7 +118,11 @@ def page(*, dark: bool = False, width: int = 1500, height: int = 1300):
         try:
             view = browser.new_page(viewport={"width": width, "height": height})
             view.set_default_timeout(1000 * START)
-            yield view
+            try:
+                yield view
+            except Exception:
+                view.screenshot(path=failure)
+                raise
         finally:
             browser.close()
 

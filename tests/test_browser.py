@@ -5,6 +5,7 @@ Skipped where there is no Chromium (Debian: apt-get install chromium), unless HF
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import browser
@@ -42,13 +43,15 @@ def project(smoke_root) -> Path:
 
 
 def test_jupyter_lab(project, tmp_path):
-    with browser.jupyter_lab(project, tmp_path) as address, browser.page() as view:
+    failure = project / "runs" / "lab_failed.png"
+    with browser.jupyter_lab(project, tmp_path) as address, browser.page(failure) as view:
         browser.run_all(view, address, NOTEBOOK)
         use(view, project, "lab")
 
 
 def test_voila(project):
-    with browser.voila(project, NOTEBOOK) as address, browser.page() as view:
+    failure = project / "runs" / "voila_failed.png"
+    with browser.voila(project, NOTEBOOK) as address, browser.page(failure) as view:
         view.goto(address)
         use(view, project, "voila")
 
@@ -60,6 +63,8 @@ def use(view, project: Path, name: str) -> None:
     view.locator(".hfld").scroll_into_view_if_needed()
     start, shown = source(edited), edited.screenshot()
     assert "unedited" in original.locator("img").get_attribute("alt")
+    for words in (".hfld h2", ".hfld figcaption", ".hfld-row .widget-label", ".hfld .soft"):
+        assert contrast(view, words) > 4.5, words
 
     drag(view, "Young")
     target = view.locator(".hfld-row:has-text('Young') .widget-readout").inner_text()
@@ -94,13 +99,12 @@ def use(view, project: Path, name: str) -> None:
     with view.expect_file_chooser() as chooser:
         press(view, "Open")
     chooser.value.set_files(photo(project))
-    view.wait_for_selector(".hfld progress")
     view.wait_for_selector(".hfld-own figure.wide img")
-    view.wait_for_selector(".hfld-own ~ .hfld-hint:has-text('portraits')")
+    view.wait_for_selector(".hfld-words:has-text('this world draws portraits')")
     original.locator("figcaption:has-text('photo astronaut')").wait_for()
     assert source(original) != face
     press(view, "Save photo")
-    view.wait_for_selector(".hfld-message:has-text('_pasted.png')")
+    view.wait_for_selector(".hfld-message:has-text('_pasted')")  # a second one is ..._pasted-2.png
     view.screenshot(path=project / "runs" / f"{name}_photo.png")
 
     with view.expect_file_chooser() as chooser:
@@ -121,18 +125,40 @@ def source(figure) -> str:
     return figure.locator("img").first.get_attribute("src")
 
 
+def contrast(view, selector: str) -> float:
+    """WCAG's ratio of the first such text and what is behind it: JupyterLab is dark here, Voila light."""
+    return view.locator(selector).first.evaluate("""element => {
+        const parse = text => text.match(/[\\d.]+/g).map(Number);
+        const light = rgb => rgb.slice(0, 3).map(v => v / 255)
+            .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+        let paper = [255, 255, 255];
+        for (let at = element; at; at = at.parentElement) {
+            const colour = parse(getComputedStyle(at).backgroundColor);
+            if (colour.length == 3 || colour[3] > 0) { paper = colour; break; }
+        }
+        const [r, g, b, alpha = 1] = parse(getComputedStyle(element).color);
+        const shown = [r, g, b].map((v, i) => alpha * v + (1 - alpha) * paper[i]);
+        const ink = light(shown), under = light(paper);
+        return (Math.max(ink, under) + 0.05) / (Math.min(ink, under) + 0.05);
+    }""")
+
+
 def press(view, text: str) -> None:
     view.locator(f".hfld button:has-text('{text}')").first.click()
 
 
 def exhaust(view, text: str) -> None:
     """Press until nothing is left: on a slow machine a drag may have paused, and be two steps."""
+    from playwright.sync_api import TimeoutError as Disabled
+
     button = view.locator(f".hfld button:has-text('{text}')")
-    for _ in range(10):
-        button.click()
-        view.wait_for_timeout(1000)
+    for _ in range(browser.START):
         if button.is_disabled():
             return
+        with suppress(Disabled):  # just now
+            button.click(timeout=1000)
+        view.wait_for_timeout(1000)
     raise AssertionError(f"{text} never ends")
 
 

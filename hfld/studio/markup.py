@@ -77,13 +77,14 @@ button.hfld-picture:focus-visible { outline: 3px solid var(--accent); outline-of
 .hfld-thumb { padding: 0 2px; }
 .hfld-thumb img { width: 100%; border-radius: 6px; display: block; }
 .hfld a { color: var(--accent); }
-.hfld-own { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-end; margin: 4px 0; }
-.hfld-own figure { flex: 0 1 150px; min-width: 90px; }
-.hfld-own figure.wide { flex: 0 1 auto; }
+.hfld-own { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; margin: 4px 0; }
+.hfld-own figure { flex: 0 0 120px; }
+.hfld-own figure.wide { flex: 1 1 200px; min-width: 0; }
 .hfld-own figcaption { font-size: 12px; }
 .hfld-own img { display: block; width: 100%; border-radius: 6px; }
 .hfld-own figure.wide img { width: auto; max-width: 100%; max-height: 300px; }
-.hfld-own .arrow { align-self: center; color: var(--soft); font-size: 20px; }
+.hfld-own .arrow { margin-top: 66px; color: var(--soft); font-size: 20px; }
+.hfld-words { font-size: 13px; margin: 6px 0; }
 .hfld-progress { display: flex; align-items: center; gap: 8px; margin: 4px 0; }
 .hfld-progress progress { width: 220px; accent-color: var(--accent); }
 </style>"""
@@ -193,7 +194,7 @@ def search(square: np.ndarray, image: np.ndarray | None, *, share: float, text: 
 def own(square: np.ndarray, image: np.ndarray, pasted: np.ndarray | None, text: str) -> str:
     """What was found for a photo, and the photo with the edited face in it."""
     figures = _pictures([("Aligned", square), ("Found", image)], wide=pasted)
-    return f'{figures}<div class="hfld-hint">{html.escape(text)}</div>'
+    return f'{figures}<div class="hfld-words">{html.escape(text)}</div>'
 
 
 def fidelity(found: Fidelity | None) -> str:
@@ -212,12 +213,12 @@ def _pictures(small: Sequence[tuple[str, np.ndarray]], wide: np.ndarray | None =
         alt = f"your photo: {name.lower()}"
         shown = f'<img src="{data_uri(image)}" alt="{alt}" decoding="sync">'
         cells.append(f"<figure><figcaption>{name}</figcaption>{shown}</figure>")
+    cells = ['<span class="arrow" aria-hidden="true">→</span>'.join(cells)]
     if wide is not None:
         shown = f'<img src="{data_uri(wide)}" alt="your photo with the edited face" decoding="sync">'
         caption = "<figcaption>Your photo, edited</figcaption>"
         cells.append(f'<figure class="wide">{caption}{shown}</figure>')
-    arrow = '<span class="arrow" aria-hidden="true">→</span>'
-    return f'<div class="hfld-own">{arrow.join(cells)}</div>'
+    return f'<div class="hfld-own">{"".join(cells)}</div>'
 
 
 def gauges(found: Mapping[str, Gauges], *, size: int) -> str:

@@ -148,7 +148,7 @@ def own_face(engine: Engine, search: Search, *, tell: Tell = lambda found: None)
         raise ValueError("this session does not open photos; it loads recipes and saved faces")
     photo = _opened(engine, search)
     target = photo.image(engine.size)
-    now = Found(photo, to_uint8(target)[0], "aligned")
+    now = Found(photo, to_uint8(target)[0], "aligned; compared with random faces first")
     tell(now)
 
     def watch(best: Progress) -> bool:

@@ -276,8 +276,8 @@ def test_verdicts_count_attributes_and_know_which_way_is_better():
     assert list(line.values()) == ["hfld - x", "+1 −1 =1", "+0 −1 =0"]
     # An attribute at which either side did not reach the common change is no comparison.
     matches = pd.DataFrame(
-        {"attribute": ["Young", "Male"], "method": ["x", "y"], "failed": True, "reason": ["weak", "far"]}
-    )
+        {"attribute": ["Young", "Male", "Bald"], "method": ["x", "y", "x"], "reason": ["weak", "far", "near"]}
+    ).assign(failed=True, goal=0.3, validation=[0.1, 0.6, 0.31])
     (line,) = verdicts(counted(rows, "matched", matches, quantities)).to_dict("records")
     assert list(line.values()) == ["hfld - x", "+1 −0 =1", "+0 −1 =0"]
     (line,) = verdicts(counted(rows, "native", matches, quantities)).to_dict("records")

@@ -23,6 +23,7 @@ from hfld.attributes import ATTRIBUTES
 from hfld.config import ROOT, DirectionsConfig, load_profile
 from hfld.directions import BETAS, DirectionMatrix, edit_terms, originals, term_weights
 from hfld.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize
+from hfld.host import reuse_memory
 from hfld.models import Models, pick_device
 from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet
@@ -43,6 +44,7 @@ class Setting:
     batch: int = 4
     precision: str = "fp32"  # "fp32" | "tf32" (CUDA) | "bf16"
     channels_last: bool = False  # R, F, D and H; G's activations always are
+    keep_memory: bool = False  # hfld.host.reuse_memory (CPU); once set it stays for the later rows
     pool: bool = False  # G(w), R(G(w)) and H(G(w)) are kept, not made in every step
     compiled: bool = False  # torch.compile
     graphs: bool = False  # CUDA graphs
@@ -56,11 +58,13 @@ def ladder(kind: str, batches: Sequence[int]) -> list[Setting]:
         rungs.append(replace(rungs[-1], name="tf32", precision="tf32"))
     rungs.append(replace(rungs[-1], name="bf16", precision="bf16"))
     rungs.append(replace(rungs[-1], name="pooled originals", pool=True))
+    if kind == "cpu":
+        rungs.append(replace(rungs[-1], name="memory kept", keep_memory=True))
     rungs.append(replace(rungs[-1], name="compiled", compiled=True))
     if kind == "cuda":
         rungs.append(replace(rungs[-1], name="CUDA graphs", compiled=False, graphs=True))
         rungs.append(replace(rungs[-1], name="compiled, CUDA graphs", compiled=True))
-    best = rungs[4 if kind == "cuda" else 3]
+    best = next(rung for rung in reversed(rungs) if not (rung.compiled or rung.graphs))
     more = [
         replace(best, name=f"batch {batch}, {precision}", batch=batch, precision=precision)
         for batch, precision in itertools.product(batches, ("fp32", "tf32", "bf16"))
@@ -143,6 +147,8 @@ def graphed(step: Step, *inputs: Tensor) -> Step:
 
 def prepared(models: Models, setting: Setting) -> Models:
     """The networks as `setting` wants them."""
+    if setting.keep_memory:
+        reuse_memory()
     layout = torch.channels_last if setting.channels_last else torch.contiguous_format
     others = {name: network for name, network in models.networks().items() if name != "generator"}
     for network in others.values():

@@ -28,7 +28,6 @@ from hfld.quantities import OUTER_EYE_CORNERS, inter_ocular
 
 LOCK = "_lock"
 TERM = "_hfld"
-STAGES = ("layer1", "layer2", "layer3", "layer4")
 NOSE_TIP = 54
 """The last point of the bridge."""
 EXPRESSIONS = ("happy", "surprise", "angry", "sad", "fear", "disgust")
@@ -93,24 +92,30 @@ class LatentDensity:
 
 
 def perceptual_distance(network: nn.Module, first: Tensor, second: Tensor) -> Tensor:
-    """Images [N, 3, H, W] twice -> [N]: squared differences of unit feature vectors, averaged over places
-    and over the four stages of a hfld.networks.resnet.ResNet (LPIPS without its fitted weights).
+    """Images [N, 3, H, W] twice -> [N]: squared differences of unit feature vectors, averaged over places and
+    over the network's resolutions (LPIPS without its fitted weights).
     """
-    layers = zip(*(_stages(network, x) for x in (first, second)), strict=True)
+    layers = zip(*(_feature_maps(network, x) for x in (first, second)), strict=True)
     return torch.stack([_unit_difference(a, b) for a, b in layers]).mean(dim=0)
 
 
-def _stages(network: nn.Module, x: Tensor) -> list[Tensor]:
-    """What the four stages make of x, also inside a wrapper that looks at another size."""
-    stages: list[Tensor] = []
-    parts = [part for name, part in network.named_modules() if name.split(".")[-1] in STAGES]
-    hooks = [part.register_forward_hook(lambda _, __, out: stages.append(out.float())) for part in parts]
+def _feature_maps(network: nn.Module, x: Tensor) -> list[Tensor]:
+    """The last activations [N, C, h, w] at each resolution, of a convolutional network with ReLU modules."""
+    found: dict[torch.Size, Tensor] = {}
+
+    def keep(_: nn.Module, __: tuple, out: Tensor) -> None:
+        if out.ndim == 4:
+            found[out.shape[-2:]] = out.float()
+
+    hooks = [part.register_forward_hook(keep) for part in network.modules() if isinstance(part, nn.ReLU)]
     try:
         network(x)
     finally:
         for hook in hooks:
             hook.remove()
-    return stages
+    if not found:
+        raise ValueError(f"network must be convolutional with ReLU modules; {type(network).__name__} is not")
+    return list(found.values())
 
 
 def _unit_difference(a: Tensor, b: Tensor) -> Tensor:
@@ -122,7 +127,7 @@ def _unit_difference(a: Tensor, b: Tensor) -> Tensor:
 class Measures:
     """What is read of an edit besides hfld.quantities."""
 
-    perceptual: nn.Module  # a ResNet that trained no editor
+    perceptual: nn.Module  # a convolutional network that trained no editor
     density: LatentDensity
 
     def pairs(self, bench: Bench, latents: Latents, attribute: str) -> "BenchmarkPairs":

@@ -63,6 +63,8 @@ CURVES = (
     "counterfactual_emotion_tvd",
 )
 """A figure each: disturbance against achieved change."""
+CLOSE = 0.02
+"""Changes of a score that count as the same, although the search wanted them closer."""
 UNITS = {**HEADLINE, **EXACT}
 
 
@@ -146,7 +148,7 @@ def counted(
     """
     failed = set()
     if strength == "matched" and matches is not None and len(matches):
-        missed = matches[matches["failed"]]
+        missed = _missed(matches)
         failed = set(zip(missed["attribute"], missed["method"], strict=True))
     part = rows[(rows["strength"] == strength) & rows["p_holm"].notna()]
     found = []
@@ -161,6 +163,12 @@ def counted(
             won, lost = int((sure & (sign > 0)).sum()), int((sure & (sign < 0)).sum())
             found.append((name, quantity, won, lost, len(cells) - won - lost))
     return pd.DataFrame(found, columns=["comparison", "quantity", "won", "lost", "undecided"])
+
+
+def _missed(matches: pd.DataFrame) -> pd.DataFrame:
+    """Matches that failed by more than CLOSE, or whose reference does not move the target itself."""
+    off = (matches["validation"] - matches["goal"]).abs() > CLOSE
+    return matches[matches["failed"] & (off | (matches["goal"] <= CLOSE))]
 
 
 def verdicts(counts: pd.DataFrame) -> pd.DataFrame:
@@ -189,7 +197,7 @@ def findings(rows: pd.DataFrame, matches: pd.DataFrame) -> list[str]:
             f"{second} against {first}: better in {won}, worse in {lost}, undecided in {undecided} of "
             f"{won + lost + undecided} cells" + (f"; worse in {worse}." if worse else ".")
         )
-    for row in matches[matches["failed"]].itertuples():
+    for row in _missed(matches).itertuples():
         name = NAMES.get(row.method, row.method)
         said.append(f"{plain(row.attribute)}, {name}: not matched; {row.reason}.")
     return said

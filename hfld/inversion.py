@@ -28,7 +28,7 @@ from hfld.models import Models
 W_SAMPLES = 4096  # latents of the mean and the axes of W; only the mapping network sees them
 RIDGE = 1e-3  # of W's mean variance, added to every axis: thin ones can be used too
 BATCH = 16  # random faces at a time, up to 256 px
-EARLY = 0.25  # share of the steps after which a stranger is known
+EARLY = 0.5  # share of the steps after which a stranger is known: a portrait in hat and beard is near by then
 WARM_UP, COOL_DOWN = 0.05, 0.5  # shares of the steps
 LOCAL = 0.5  # how far from the pivot, of the way to random latents, a tuned generator is held to the old one
 
@@ -81,7 +81,7 @@ def invert(
     """The picture's ws [1, L, w_dim]: argmin of sum_k lambda_k d_k(G(ws)) / mean_j d_k(G(w_j)) + lambda_mean
     mean(v^2), where d_k is the distance to the target in F's features (perceptual), pixels and H's landmarks
     (left out where there is no H), v the whitened ws, and w_j random latents, the nearest of which is the
-    start. If the perceptual share is still above `config.stranger` after a quarter of the steps, the picture
+    start. If the perceptual share is still above `config.stranger` after half of the steps, the picture
     is a stranger, and gets the nearest of the random faces.
     """
     names = ("perceptual", "pixel", "landmark") if models.landmarks is not None else ("perceptual", "pixel")

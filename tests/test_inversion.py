@@ -45,7 +45,7 @@ def test_a_picture_of_the_generator_is_found_again(models, target):
     found = search(models, target, stranger=SMOKE.stranger)
     assert found.complete and not found.stranger and found.steps == CONFIG.steps
     assert found.ws.shape == (1, ROWS, W_DIM)
-    assert max(found.terms[name] for name in ("perceptual", "pixel")) < 0.02
+    assert max(found.terms[name] for name in ("perceptual", "pixel")) < 0.01
     torch.testing.assert_close(models.images(found.ws), found.image)
     torch.testing.assert_close(found.image, target, atol=0.1, rtol=0)
 
@@ -75,15 +75,15 @@ def test_terms_pull_where_their_weights_say(models, target):
     assert min(start.terms["landmark"], start.terms["pixel"]) > 0.2
     points = search(models, target, **only | {"lambda_landmark": 1.0})
     pixels = search(models, target, **only | {"lambda_pixel": 1.0})
-    assert points.terms["landmark"] < 0.05 < 0.1 < points.terms["pixel"]
-    assert pixels.terms["pixel"] < 0.05
+    assert points.terms["landmark"] < 0.01 < 0.3 < points.terms["pixel"]
+    assert pixels.terms["pixel"] < 0.01 < pixels.terms["landmark"]
     near = search(models, target, lambda_mean=3.0)
-    assert near.terms["mean"] < 0.5 * search(models, target).terms["mean"]
+    assert near.terms["mean"] < 0.2 * search(models, target).terms["mean"]
 
 
 def test_without_landmark_network_the_term_is_left_out(target):
     found = search(toy_models(landmarks=False), target)
-    assert "landmark" not in found.terms and found.terms["pixel"] < 0.02
+    assert "landmark" not in found.terms and found.terms["pixel"] < 0.01
 
 
 def test_it_reports_its_best_and_can_be_ended(models, target):
@@ -106,7 +106,7 @@ def test_a_stranger_is_known_early_unless_the_world_knows_none(models, noise):
     steps = []
     found = invert(models, noise, SMOKE, watch=lambda now: steps.append(now.step), progress=False)
     assert found.stranger and not found.complete
-    assert found.steps == steps[-1] == CONFIG.steps / 4
+    assert found.steps == steps[-1] == CONFIG.steps / 2
     everything = search(models, noise)
     assert everything.complete and not everything.stranger
 
@@ -166,10 +166,10 @@ def test_tuning_draws_the_picture_and_keeps_the_rest(models, noise):
         assert torch.equal(value, before[name])
         assert loose.state_dict()[name].requires_grad is False
     distance = [float((g.synthesis(found.ws) - noise).square().mean()) for g in (models.generator, loose)]
-    assert distance[1] < 0.9 * distance[0]
+    assert distance[1] < 0.6 * distance[0]
     ws = models.ws(models.latents(8, seed=3, split="test"))
     moved = [float((g.synthesis(ws) - models.images(ws)).square().mean()) for g in (loose, tight)]
-    assert moved[1] < 0.5 * moved[0]
+    assert moved[1] < 0.2 * moved[0]
 
 
 def test_fidelity_is_read_by_judges(models, target):
@@ -181,7 +181,7 @@ def test_fidelity_is_read_by_judges(models, target):
     moved = fidelity(found, identity=judges.identity, landmarks=judges.landmarks, points=points)
     assert moved.landmark_px == pytest.approx(128 * 0.05, rel=1e-3)
     other = replace(found, image=-target)
-    assert fidelity(other, identity=judges.identity, landmarks=judges.landmarks).identity < 0.9
+    assert fidelity(other, identity=judges.identity, landmarks=judges.landmarks).identity < -0.5
 
 
 def test_wrong_input_is_named(models, target):
@@ -203,7 +203,7 @@ def test_a_stylegan_of_any_width_is_searched_row_by_row():
     found = search(models, models.images(ws), steps=30, samples=16)
     start = search(models, models.images(ws), steps=0, samples=16)
     assert found.ws.shape == (1, 10, 16)
-    assert found.terms["perceptual"] < 0.5 * start.terms["perceptual"]
+    assert found.terms["perceptual"] < 0.2 * start.terms["perceptual"]
     assert not torch.equal(found.ws[:, 0], found.ws[:, 5])
 
 
@@ -223,11 +223,10 @@ def test_a_held_out_portrait_inverts_to_less_than_a_pixel():
     images, points = render_latents(sample(2, 20_261_126), settings.world.size, workers=1, progress=False)
     errors = []
     for image, exact in zip(images, points, strict=True):
-        config = replace(settings.inversion, steps=100, samples=64)
-        found = invert(models, to_tensor(image[None]), config, progress=False)
+        found = invert(models, to_tensor(image[None]), settings.inversion, progress=False)
         assert not found.stranger
         report = fidelity(
             found, identity=judges.identity, landmarks=judges.landmarks, points=torch.from_numpy(exact)
         )
         errors.append(report.landmark_px)
-    assert np.mean(errors) < 1
+    assert np.max(errors) < 1

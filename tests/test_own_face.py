@@ -53,8 +53,8 @@ def test_a_portrait_is_found(engine, portrait):
     seen = []
     own = own_face(engine, Search("me.png", portrait), tell=seen.append)
     assert own.name == "me" and not own.found.stranger
-    assert np.abs(own.image.astype(int) - own.square).mean() < 6
-    assert own.fidelity.identity > 0.8
+    assert np.abs(own.image.astype(int) - own.square).mean() < 5
+    assert own.fidelity.identity > 0.9
     assert summary(engine, own) == "Taken as an aligned face."
     assert seen[0].image is None and seen[0].square.shape == (SIDE, SIDE, 3)
     assert [round(found.share * CONFIG.steps) for found in seen[1:]] == list(range(CONFIG.steps + 1))

@@ -79,13 +79,14 @@ def test_h_and_its_judge_share_no_photo(profile):
     assert ours.augmentation is not portrait_augmentation
 
 
-def test_portraits_are_rendered_as_before(monkeypatch, tmp_path):
+def test_portraits_are_rendered_as_the_profile_says(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(pictures, "portraits", lambda *a, **k: asked.append((a, k)))
     settings = load_profile("portraits")
     faces = pictures.landmark_faces(settings)
     cache = {"size": 64, "cache_dir": settings.paths.runs / "portraits"}
-    assert asked == [((12000, 1), cache), ((1000, 2), cache)]
+    config = settings.landmarks
+    assert asked == [((config.images, 1), cache), ((config.validation_images, 2), cache)]
     assert faces.augmentation is portrait_augmentation
 
 

@@ -43,14 +43,14 @@ def test_networks_are_those_of_the_official_files(profile):
         theirs = load_network(official / "550000.pt", part=name)
         x = torch.randn(2, ours.z_dim) if name == "generator" else torch.rand(2, 3, 256, 256)
         with torch.no_grad():
-            assert torch.equal(ours(x), theirs(x))
+            torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-5)
     metadata = load_metadata(world / "generator.safetensors")
     assert (metadata["source"], metadata["format"]) == ("550000.pt", "rosinality")
     assert metadata["sha256"] == sha256(official / "550000.pt")
     faces = torch.rand(2, 3, 256, 256) * 2 - 1
     judges = Judges(**{name: nn.Identity() for name in ("attributes", "tuning", "landmarks", "identity")},
                     emotion=load_network(world / "judge_emotion.safetensors"))  # fmt: skip
-    assert torch.equal(judges.emotion(faces), load_emotion(official)(faces))
+    torch.testing.assert_close(judges.emotion(faces), load_emotion(official)(faces), rtol=0, atol=1e-4)
     assert load(world / "regressor.safetensors").parts["network"].arguments["sigmoid"] is False
 
 

@@ -6,36 +6,16 @@ import numpy as np
 import pandas as pd
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS, GESTURE_ATTRIBUTES, REGIONS
+from hfld.figures import LABELS
 from hfld.quantities import HEADLINE
 from hfld.rows import paper_values
 from hfld.tabular import MISSING, Block, Cell, Cells, Table, plain
 
 PAPER_ATTRIBUTES = ("Male", "Bald", "Black_Hair")
 """The targets of the paper's Tables I, II and III."""
-NAMES = {
-    "baseline": "Baseline",
-    "hfld": "HFLD",
-    "baseline_w": "Baseline in W",
-    "hfld_w": "HFLD in W",
+NAMES = {method: label[:1].upper() + label[1:] for method, label in LABELS.items()} | {
     "difference": "HFLD − baseline",
     "relative": "HFLD against baseline, %",
-    "random": "Random direction",
-    "none": "No edit",
-    "oracle": "Oracle edit",
-    "floor": "Floor",
-    "ganspace": "GANSpace",
-    "interfacegan": "InterFaceGAN",
-    "sefa": "SeFa",
-    "styleflow": "StyleFlow",
-    "sdflow": "SDFlow",
-    "adatrans": "AdaTrans",
-    "styleflow_hfld": "StyleFlow + HFLD",
-    "sdflow_hfld": "SDFlow + HFLD",
-    "adatrans_hfld": "AdaTrans + HFLD",
-    "ganspace_lock": "GANSpace, locked",
-    "interfacegan_lock": "InterFaceGAN, locked",
-    "sefa_lock": "SeFa, locked",
-    "baseline_lock": "Baseline, locked",
 }
 CONTROLS = ("random", "none", "oracle", "floor")
 PAPER = "paper, FFHQ photographs"

@@ -35,7 +35,7 @@ LABELS = {
     "baseline": "baseline",
     "hfld": "HFLD",
     "oracle": "oracle edit",
-    "random": "random",
+    "random": "random direction",
     "floor": "floor",
     "none": "no edit",
     "baseline_w": "baseline in W",

@@ -17,6 +17,17 @@ def pictures(bench: Bench, ws: Tensor) -> np.ndarray:
     return np.concatenate([to_bytes(x) for x in bench.images(ws)])
 
 
+def best_drawn(latents: Latents, count: int) -> Latents:
+    """The `count` latents whose pictures are nearest to their portraits (mean absolute difference), best
+    first: figures are to show edits, not what G draws badly. Photographs, which have no portrait: the first.
+    """
+    if latents.truth is None:
+        return latents[:count]
+    difference = np.abs(latents.images.astype(np.int16) - latents.truth.images)
+    order = difference.reshape(len(latents), -1).mean(axis=1).argsort(kind="stable")
+    return latents[order[:count]]
+
+
 def appearances(
     bench: Bench,
     latents: Latents,

@@ -1,6 +1,6 @@
 """Curves and intervals: rows and histories in, a matplotlib Figure out (see hfld.figures for the faces)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hfld.figures import COLOURS, FONT, INK, LABELS, style_of
+from hfld.tabular import plain
 
 UNITS = {
     "landmark_drift_px": "landmark drift, px",
@@ -25,12 +26,13 @@ def headline(
     quantities: Sequence[str] = ("landmark_drift_px", "emotion_tvd", "counterfactual_landmark_px"),
     methods: Sequence[str] = ("baseline", "hfld", "oracle", "floor"),
     units: Mapping[str, str] = UNITS,
+    unmatched: Collection[str] = (),  # attributes that are left out, and named below the title
 ) -> Figure:
     """Baseline against HFLD per attribute with 95 % intervals, beside oracle and floor."""
     known = set(rows["quantity"])
     quantities = [quantity for quantity in quantities if quantity in known]
     part = rows[rows["strength"] == strength].set_index(["quantity", "method", "attribute"])
-    attributes = list(dict.fromkeys(rows["attribute"]))
+    attributes = [a for a in dict.fromkeys(rows["attribute"]) if a not in unmatched]
     figure = Figure(figsize=(3.1 * len(quantities) + 1, 0.42 * len(attributes) + 1.3), layout="constrained")
     axes = figure.subplots(1, len(quantities), squeeze=False, sharey=True)[0]
     for ax, quantity in zip(axes, quantities, strict=True):
@@ -51,7 +53,10 @@ def headline(
     figure.legend(
         handles, labels, loc="outside lower center", ncols=len(methods), fontsize=FONT, frameon=False
     )
-    figure.suptitle(f"Disturbance at {strength} strength, 95 % intervals", fontsize=FONT + 2, color=INK)
+    title = f"Disturbance at {strength} strength, 95 % intervals"
+    if unmatched:
+        title += f"\nwithout {', '.join(map(plain, unmatched))}: strengths could not be matched"
+    figure.suptitle(title, fontsize=FONT + 2, color=INK)
     return figure
 
 

@@ -211,11 +211,23 @@ def write_benchmark(
     *,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """benchmark.{csv,md,tex}, matching.csv, curves.csv and summary.json; returns the summary."""
+    """benchmark.{csv,md,tex}, matching.csv, curves.csv and summary.json, and README.md, which shows what was
+    found and the pictures that lie in figures/; returns the summary.
+    """
     table.write(folder)
     shown = curves[curves["quantity"].isin(("target_change", *CURVES))]
     for name, frame in (("matching", matches), ("curves", shown)):
         write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.5g"))
-    tree = summary(table.rows, matches, about={**about, "findings": findings(table.rows, matches)})
+    said = findings(table.rows, matches)
+    tree = summary(table.rows, matches, about={**about, "findings": said})
     write_text(folder / "summary.json", json.dumps(tree, indent=1, allow_nan=False) + "\n")
+    pictures = sorted((folder / "figures").glob("*.png"))
+    page = [
+        f"# All editors: {about.get('data', '')}",
+        "At matched strength:",
+        "\n".join(f"- {line}" for line in said),
+        "All cells: [table](benchmark.md), [csv](benchmark.csv), [tex](benchmark.tex).",
+        *(f"![{path.stem}](figures/{path.name})" for path in pictures),
+    ]
+    write_text(folder / "README.md", "\n\n".join(page) + "\n")
     return tree

@@ -238,12 +238,15 @@ def test_the_table_shows_every_group_and_is_written(bench, test_latents, editors
         assert part in text
     assert "Baseline, locked" in text
     strengths = curves(bench, test_latents[:8], editors, ATTRIBUTES, factors=(0.5, 1.0), resamples=20)
-    summary = write_benchmark(tmp_path, table, results[1], strengths, about={"profile": "toy"})
+    summary = write_benchmark(tmp_path, table, results[1], strengths, about={"data": "toys"})
     for name in ("benchmark.csv", "benchmark.md", "benchmark.tex", "matching.csv", "curves.csv"):
         assert (tmp_path / name).stat().st_size > 0
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary))
     assert summary["matched"]["Bald"]["hfld"]["edit_ms"]["mean"] == 3.0
     assert summary["about"]["findings"] == findings(table.rows, results[1])
+    page = (tmp_path / "README.md").read_text()
+    assert "toys" in page
+    assert all(line in page for line in findings(table.rows, results[1]))
     assert "p_holm" in summary["matched"]["Bald"]["hfld - random"]["emotion_tvd"]
     assert set(pd.read_csv(tmp_path / "curves.csv")["quantity"]) <= {"target_change", *CURVES}
 

@@ -86,6 +86,8 @@ class DirectionsConfig:
     landmark_unit: Literal["normalized", "signed", "pixel"]
     sampling: Literal["delta", "uniform"]  # target = score + U(-1, 1), clamped; or U(0, 1), one per batch
     edited: int | None  # attributes of a sample that change at once, the others keep their score; null: all
+    focus: tuple[str, ...]  # attributes that are chosen for `edited` more often than the others
+    focus_weight: float  # times as often
     regression: Literal["corrected", "literal"]
     adversarial: Literal["nonsaturating", "saturating"]
     discriminator: Literal["trained", "random"]  # the reference forgot to load its weights
@@ -122,6 +124,8 @@ _PAPER = {
     "lambda_adversarial": 0.05,
     "sampling": "delta",
     "edited": None,
+    "focus": (),
+    "focus_weight": 1.0,
     "regression": "corrected",
     "adversarial": "nonsaturating",
     "discriminator": "trained",
@@ -155,7 +159,8 @@ class TablesConfig:
 class FiguresConfig:
     """Pictures (05_figures)."""
 
-    faces: int  # portraits in Figure 3
+    faces: int  # portraits in Figure 3, and behind the maps of change
+    choice: int  # test latents, of which Figures 1 and 4 show those that G draws best
     attributes: tuple[str, ...]  # the edits of Figure 4, each on a face of its own
     steps: int  # pictures along one edit
     seed: int
@@ -269,13 +274,16 @@ def load_profile(name: str, *, root: Path = ROOT) -> Profile:
     sections = {
         key: read_section(cls, values[key], where=f"{where}, section {key}") for key, cls in expected.items()
     }
-    for section in ("directions", "tables", "figures", "benchmark"):
-        names = sections[section].attributes
+    named = {
+        (key, "attributes"): sections[key].attributes
+        for key in ("directions", "tables", "figures", "benchmark")
+    }
+    for (section, key), names in {**named, ("directions", "focus"): sections["directions"].focus}.items():
         for attribute in () if names == "all" else names:
             try:
                 attribute_index(attribute)
             except ValueError as error:
-                raise ValueError(f"{where}, section {section}, attributes: {error}") from None
+                raise ValueError(f"{where}, section {section}, {key}: {error}") from None
     return Profile(name=name, root=root, **sections)
 
 

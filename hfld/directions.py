@@ -113,6 +113,7 @@ def sample_targets(
     *,
     sampling: str,
     edited: int | None = None,  # attributes of a sample that are edited at once, chosen at random; None: all
+    chance: Tensor | None = None,  # [A] how often each is chosen, relative to the others; None: all alike
     generator: torch.Generator,
     batch: int | None = None,  # draw for a whole batch of this size and keep `rows` of it
     rows: slice = slice(None),
@@ -131,8 +132,9 @@ def sample_targets(
     else:
         raise ValueError(f"sampling must be 'delta' or 'uniform', not {sampling!r}")
     if edited is not None:
-        order = torch.rand(shape, generator=generator)[rows].argsort(dim=1).to(scores.device)
-        target = torch.where(order < edited, target, scores)
+        waiting = -torch.rand(shape, generator=generator)[rows].neg().log1p()  # exponential: first come first
+        rank = (waiting if chance is None else waiting / chance).argsort(dim=1).argsort(dim=1)
+        target = torch.where(rank.to(scores.device) < edited, target, scores)
     return target - scores, target
 
 
@@ -170,6 +172,11 @@ def edit_terms(
                 unit=config.landmark_unit,
             )
     return found
+
+
+def edit_chances(config: DirectionsConfig, names: tuple[str, ...]) -> Tensor:
+    """[A]: focus_weight for the attributes in focus, 1 for the others."""
+    return torch.tensor([config.focus_weight if name in config.focus else 1.0 for name in names])
 
 
 def term_weights(config: DirectionsConfig) -> dict[str, float]:
@@ -246,11 +253,12 @@ def _train_group(
         models,
         matrix,
         prepare(models.latents(config.validation_latents, seed=config.seed, split="validation")),
-        columns=columns,
+        names=names,
         config=config,
     )
     pool = prepare(models.latents(config.pool, seed=config.seed, split="train")) if config.pool else None
     rows = team.rows(config.batch)
+    chance = edit_chances(config, names)
 
     def step(i: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
@@ -263,6 +271,7 @@ def _train_group(
             original.scores,
             sampling=config.sampling,
             edited=config.edited,
+            chance=chance,
             generator=generator,
             batch=config.batch,
             rows=rows,
@@ -305,15 +314,19 @@ class ValidationLog:
         matrix: DirectionMatrix,
         original: Originals,
         *,
-        columns: list[int],
+        names: tuple[str, ...],  # the attributes of the scores
         config: DirectionsConfig,
         batch: int = 32,
     ) -> None:
         self.rows: list[dict[str, float]] = []
-        self._models, self._matrix, self._columns, self._config = models, matrix, columns, config
-        generator = torch.Generator().manual_seed(config.seed)
+        self._models, self._matrix, self._config = models, matrix, config
+        self._columns = [attribute_index(name) for name in names]
         delta, target = sample_targets(
-            original.scores, sampling=config.sampling, edited=config.edited, generator=generator
+            original.scores,
+            sampling=config.sampling,
+            edited=config.edited,
+            chance=edit_chances(config, names),
+            generator=torch.Generator().manual_seed(config.seed),
         )
         chunks = torch.arange(len(delta)).split(models.chunk(batch))
         self._batches = [(original[chunk], delta[chunk], target[chunk]) for chunk in chunks]

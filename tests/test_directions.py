@@ -31,6 +31,8 @@ CONFIG = DirectionsConfig(
     landmark_unit="normalized",
     sampling="delta",
     edited=None,
+    focus=(),
+    focus_weight=1.0,
     regression="corrected",
     adversarial="nonsaturating",
     discriminator="trained",
@@ -59,6 +61,18 @@ def test_only_some_attributes_of_a_sample_are_edited():
     assert ((delta != 0).sum(dim=0) > 30).all()  # each has its turn
     torch.testing.assert_close(target, scores + delta)
     assert torch.equal(target[delta == 0], scores[delta == 0])
+
+
+def test_attributes_in_focus_are_edited_more_often():
+    scores = torch.full((4000, 5), 0.5)
+    chance = torch.tensor([3.0, 1.0, 1.0, 1.0, 1.0])
+    delta, _ = sample_targets(
+        scores, sampling="delta", edited=1, chance=chance, generator=torch.Generator().manual_seed(1)
+    )
+    share = (delta != 0).float().mean(dim=0)
+    torch.testing.assert_close(share, torch.tensor([3 / 7, *[1 / 7] * 4]), atol=0.02, rtol=0)
+    config = replace(CONFIG, focus=("Attractive",), focus_weight=4.0)
+    assert directions.edit_chances(config, config.attributes).tolist() == [1, 1, 4]
 
 
 def test_targets_are_clamped_and_delta_leads_to_them():

@@ -76,7 +76,8 @@ class DirectionsConfig:
     ]  # custom: as the keys below say; the others replace them (PRESETS)
     steps: int
     batch: int
-    lr: float  # Adam, betas (.5, .99)
+    optimizer: Literal["adam", "attribute_adam"]  # betas (.5, .99); see hfld.directions.AttributeAdam
+    lr: float
     schedule: Literal["constant", "cosine"]
     lambda_regression: float
     lambda_content: float
@@ -90,6 +91,9 @@ class DirectionsConfig:
     focus_weight: float  # times as often
     regression: Literal["corrected", "literal"]
     adversarial: Literal["nonsaturating", "saturating"]
+    adversarial_every: (
+        int  # steps; the term, a third of a step's time, then counts as often as it was left out
+    )
     discriminator: Literal["trained", "random"]  # the reference forgot to load its weights
     space: Literal["w+", "w"]
     attributes: Literal["all"] | tuple[str, ...]
@@ -117,6 +121,7 @@ class DirectionsConfig:
 _PAPER = {
     "steps": 50_000,
     "batch": 4,
+    "optimizer": "adam",
     "lr": 1e-4,
     "schedule": "constant",
     "lambda_regression": 10.0,
@@ -128,6 +133,7 @@ _PAPER = {
     "focus_weight": 1.0,
     "regression": "corrected",
     "adversarial": "nonsaturating",
+    "adversarial_every": 1,
     "discriminator": "trained",
     "pool": 0,
 }

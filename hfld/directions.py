@@ -8,7 +8,7 @@ The baseline (Enjoy Your Editing) is the same with lambda_4 = 0.
 import argparse
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,38 @@ class DirectionMatrix(nn.Module):
 
     def forward(self, ws: Tensor, delta: Tensor) -> Tensor:  # [N, L, w_dim], [N, A] -> [N, L, w_dim]
         return ws + torch.einsum("na,ald->nld", delta, self.T.expand(-1, ws.shape[1], -1))
+
+
+class AttributeAdam(torch.optim.Optimizer):
+    """Adam with one second moment per attribute instead of one per number of T.
+
+    Adam takes equal steps in all numbers, so that in a short schedule those that hardly change the picture
+    fill with chance. Here an attribute's step keeps the proportions of its gradient, and its root mean square
+    is Adam's.
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], *, lr: float, betas: tuple[float, float], eps: float = 1e-8
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            first, second = group["betas"]
+            for T in group["params"]:  # [A, L, w_dim]
+                state = self.state[T]
+                if not state:
+                    state.update(step=0, mean=torch.zeros_like(T), square=T.new_zeros(len(T), 1, 1))
+                state["step"] += 1
+                state["mean"].lerp_(T.grad, 1 - first)
+                state["square"].lerp_(T.grad.square().mean(dim=(1, 2), keepdim=True), 1 - second)
+                mean = state["mean"] / (1 - first ** state["step"])
+                rms = (state["square"] / (1 - second ** state["step"])).sqrt()
+                T.sub_(group["lr"] * mean / (rms + group["eps"]))
+
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "attribute_adam": AttributeAdam}
 
 
 @dataclass(frozen=True)
@@ -259,6 +291,7 @@ def _train_group(
     pool = prepare(models.latents(config.pool, seed=config.seed, split="train")) if config.pool else None
     rows = team.rows(config.batch)
     chance = edit_chances(config, names)
+    every = {"adversarial": config.adversarial_every}
 
     def step(i: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
@@ -276,10 +309,12 @@ def _train_group(
             batch=config.batch,
             rows=rows,
         )
-        terms = edit_terms(
-            models, matrix, original, delta, target, columns=columns, config=config, terms=tuple(weights)
-        )
-        return {name: weights[name] * term for name, term in terms.items()}
+        due = tuple(name for name in weights if i % every.get(name, 1) == 0)
+        terms = edit_terms(models, matrix, original, delta, target, columns=columns, config=config, terms=due)
+        absent = torch.zeros((), device=models.device)
+        return {
+            name: weight * every.get(name, 1) * terms.get(name, absent) for name, weight in weights.items()
+        }
 
     def after(i: int) -> None:
         if (i + 1) % config.validate_every == 0 or i + 1 == config.steps:
@@ -287,7 +322,7 @@ def _train_group(
 
     history = train(
         step=step,
-        optimizer=torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS),
+        optimizer=OPTIMIZERS[config.optimizer](matrix.parameters(), lr=config.lr, betas=BETAS),
         state={"matrix": matrix, "validation": log},
         steps=config.steps,
         run_dir=run_folder(run_dir, fingerprint),

@@ -7,6 +7,7 @@ from toy_world import ROWS, W_DIM, toy_models
 from hfld import directions
 from hfld.config import DirectionsConfig
 from hfld.directions import (
+    AttributeAdam,
     DirectionMatrix,
     Directions,
     edit_terms,
@@ -21,6 +22,7 @@ CONFIG = DirectionsConfig(
     preset="custom",
     steps=8,
     batch=4,
+    optimizer="adam",
     lr=0.01,
     schedule="cosine",
     lambda_regression=10.0,
@@ -35,6 +37,7 @@ CONFIG = DirectionsConfig(
     focus_weight=1.0,
     regression="corrected",
     adversarial="nonsaturating",
+    adversarial_every=1,
     discriminator="trained",
     space="w+",
     attributes=("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive"),
@@ -123,6 +126,31 @@ def test_a_known_direction_is_recovered(tmp_path):
     assert trained.validation[-1]["regression"] < 0.7 * trained.validation[0]["regression"]
 
 
+def test_attribute_adam_keeps_the_gradients_proportions():
+    T = torch.nn.Parameter(torch.zeros(3, 2, 4))
+    optimizer = AttributeAdam([T], lr=0.1, betas=(0.5, 0.99))
+    T.grad = torch.randn(T.shape, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [1e-3, 1.0, 0.0]
+    ).view(3, 1, 1)
+    optimizer.step()
+    rms = T.detach().square().mean(dim=(1, 2)).sqrt()
+    torch.testing.assert_close(rms, torch.tensor([0.1, 0.1, 0.0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(T.detach()[1] / T.grad[1], (T.detach()[1] / T.grad[1])[:1, :1].expand(2, 4))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "attribute_adam"])
+def test_either_optimizer_resumes(tmp_path, optimizer):
+    whole = fit(tmp_path / "a", steps=8, optimizer=optimizer, schedule="constant")
+    models, config = toy_models(), replace(CONFIG, steps=8, optimizer=optimizer, schedule="constant")
+    with pytest.MonkeyPatch.context() as patch:
+        train = directions.train
+        patch.setattr(directions, "train", lambda **arguments: train(**arguments, max_seconds=0.0))
+        for _ in range(7):
+            train_directions(models, config, method="baseline", run_dir=tmp_path / "b", progress=False)
+    again = train_directions(models, config, method="baseline", run_dir=tmp_path / "b", progress=False)
+    assert torch.equal(whole.T, again.T)
+
+
 def test_the_landmark_term_keeps_landmarks_still(tmp_path):
     changes = {"steps": 300, "lr": 0.05, "batch": 16, "attributes": ("Attractive", "5_o_Clock_Shadow")}
     baseline = fit(tmp_path, **changes)
@@ -130,6 +158,16 @@ def test_the_landmark_term_keeps_landmarks_still(tmp_path):
     assert hfld.validation[-1]["drift_px"] < 0.5 * baseline.validation[-1]["drift_px"]
     # Attribute 2 moves no landmark and stays editable.
     assert hfld.T[0].mean(dim=0)[2] > 0.8 * baseline.T[0].mean(dim=0)[2] > 0.3
+
+
+def test_a_rare_adversarial_term_weighs_the_same(tmp_path):
+    always = fit(tmp_path / "a", steps=200)
+    rarely = fit(tmp_path / "b", steps=200, adversarial_every=4)
+    assert not torch.equal(always.T, rarely.T)
+    mean = [sum(row["adversarial"] for row in each.history) / 100 for each in (always, rarely)]
+    assert mean[0] == pytest.approx(mean[1], rel=0.05)
+    silent = fit(tmp_path / "c", steps=1, adversarial_every=4)
+    assert torch.equal(silent.T, fit(tmp_path / "d", steps=1, lambda_adversarial=0.2).T)
 
 
 def test_hfld_of_weight_zero_is_the_baseline(tmp_path):

@@ -13,7 +13,7 @@ from hfld.editors import Editor, LinearEditor
 from hfld.evaluation import Bench, Latents, evaluate
 from hfld.losses import weight_for_pixel
 
-PER_PIXEL = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+PER_PIXEL = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Weights of the landmark term per pixel at 256 (hfld.losses.weight_per_pixel); 0 is the baseline."""
 
 CURVE = ("target_change", "landmark_drift_px", "emotion_tvd")
@@ -49,6 +49,22 @@ def sweep_landmark_weight(
     rows["weight"] = rows["per_pixel"].map(weights)
     columns = ["per_pixel", "weight", "attribute", "quantity", "value", "lo", "hi", "n"]
     return rows[columns].sort_values(["attribute", "quantity", "per_pixel"], ignore_index=True)
+
+
+def kept_change(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `sweep_landmark_weight` -> per weight (index per_pixel): what is left of the baseline's target
+    change, landmark_drift_px and emotion_tvd, as shares of the sums over the attributes.
+    """
+    sums = rows.pivot_table(index="per_pixel", columns="quantity", values="value", aggfunc="sum")
+    return sums[list(CURVE)] / sums.loc[0.0, list(CURVE)]
+
+
+def heaviest(rows: pd.DataFrame, *, keep: float = 0.75) -> float:
+    """The rule by which the weight is chosen: the heaviest (per pixel) that keeps this share of the target
+    change of the baseline, as all lighter ones do.
+    """
+    kept = kept_change(rows)["target_change"].sort_index()
+    return float(kept.index[(kept >= keep).cummin()].max())
 
 
 def variants(config: DirectionsConfig, *, seeds: Sequence[int] = (1, 2)) -> dict[str, DirectionsConfig]:

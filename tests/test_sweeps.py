@@ -1,12 +1,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_directions import CONFIG
 from toy_bench import toy_bench
 
 from hfld.losses import weight_for_pixel
-from hfld.sweeps import repeat, spread, sweep_landmark_weight, variants
+from hfld.sweeps import CURVE, heaviest, kept_change, repeat, spread, sweep_landmark_weight, variants
 
 SHORT = replace(CONFIG, steps=60, lr=0.05, batch=16)
 NAMES = ("Attractive", "5_o_Clock_Shadow")
@@ -64,3 +65,18 @@ def test_trainings_are_repeated_and_their_spread_is_told(tmp_path, bench):
     told = told[(told["strength"] == "native") & (told["quantity"] == "landmark_drift_px")].iloc[0]
     assert told["least"] == one["value"].min()
     assert told["mean"] == pytest.approx(one["value"].mean())
+
+
+def test_the_rule_takes_the_heaviest_weight_before_the_edit_is_lost():
+    changes = {0.0: (0.6, 0.4), 0.1: (0.5, 0.4), 0.3: (0.5, 0.3), 1.0: (0.2, 0.3), 3.0: (0.6, 0.4)}
+    rows = pd.DataFrame(
+        [
+            {"per_pixel": weight, "attribute": f"A{i}", "quantity": quantity, "value": value}
+            for weight, values in changes.items()
+            for i, value in enumerate(values)
+            for quantity in CURVE
+        ]
+    )
+    np.testing.assert_allclose(kept_change(rows)["target_change"], [1.0, 0.9, 0.8, 0.5, 1.0])
+    assert heaviest(rows) == 0.3  # 3.0 comes after one that lost the edit
+    assert heaviest(rows, keep=0.85) == 0.1

@@ -154,7 +154,7 @@ def _regressor_change(bench: Bench, latents: Latents, editor: Editor, attribute:
     means = []
     for target in TARGETS:
         ws = bench.edited(latents, editor, attribute, target)
-        scores = bench.each(ws, lambda x: read(bench.models.regressor, x, bench.context)[:, k])
+        scores = [read(bench.models.regressor, x, bench.context)[:, k] for x in bench.images(ws)]
         means.append(torch.cat(scores).mean().item())
     return means[1] - means[0]
 
@@ -166,7 +166,7 @@ def _exact_change(bench: Bench, latents: Latents, attribute: str) -> float:
     means = []
     for target in TARGETS:
         ws = bench.ws(bench.world.counterfactual(latents.z, attribute, target))
-        scores = bench.each(ws, lambda x: read(bench.judges.tuning, x, bench.context)[:, k])
+        scores = [read(bench.judges.tuning, x, bench.context)[:, k] for x in bench.images(ws)]
         means.append(torch.cat(scores).mean().item())
     return means[1] - means[0]
 

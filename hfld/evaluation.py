@@ -10,9 +10,8 @@ rendered counterfactual, none is the original twice; these three have no strengt
 both strengths.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,6 @@ from tqdm import tqdm
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import Profile
 from hfld.editors import Editor, reach
-from hfld.host import map_in_threads
 from hfld.judges import Context, Judges, Readings, check_independent, read
 from hfld.matching import Match, match_strengths
 from hfld.models import Models, autocast
@@ -33,7 +31,6 @@ from hfld.stats import resampling_counts
 from hfld.worlds import PortraitWorld, Truth, world_of
 
 TARGETS = (0.0, 1.0)
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,6 @@ class Bench:
     world: PortraitWorld | None = None  # None: photographs, whose counterfactuals nobody knows
     batch: int = 64
     precision: str = "auto"  # of G and the judges; landmarks and all last layers stay in float32
-    threads: bool = False  # one batch per core: small networks leave the second core idle otherwise
     progress: bool = True
 
     @classmethod
@@ -79,7 +75,6 @@ class Bench:
             size=profile.world.size,
             world=world_of(profile),
             batch=models.chunk(64),
-            threads=profile.world.kind == "portraits",  # face detectors are not made for it
         )
 
     def __post_init__(self) -> None:
@@ -97,43 +92,29 @@ class Bench:
         z = self.models.latents(n, seed=seed, split=split)
         ws = self.ws(z)
         truth = self.world.truth(z.numpy()) if judged and self.world is not None else None
-
-        def look(x: Tensor) -> tuple[Tensor, np.ndarray, Readings | None]:
-            found = self.judges.measure(x, self.context) if judged else None
-            return read(self.models.regressor, x, self.context), to_bytes(x), found
-
-        scores, images, readings = zip(*self.each(ws, look, label=f"{split} images"), strict=True)
-        joined = Readings.concatenate(list(readings)) if judged else None
+        scores, images, readings = [], [], []
+        for x in self.images(ws, label=f"{split} images"):
+            scores.append(read(self.models.regressor, x, self.context))
+            images.append(to_bytes(x))
+            if judged:
+                readings.append(self.judges.measure(x, self.context))
+        joined = Readings.concatenate(readings) if judged else None
         return Latents(z.numpy(), ws, torch.cat(scores), np.concatenate(images), joined, truth)
 
     def ws(self, z: Tensor | np.ndarray) -> Tensor:
         """z [N, z_dim] -> ws [N, L, w_dim]."""
         return torch.cat([self.models.ws(part) for part in torch.as_tensor(z).split(self.batch)])
 
-    def image(self, ws: Tensor) -> Tensor:
-        """G(ws) of one batch [b, 3, H, W], float32 in [-1, 1], with the fixed noise."""
-        with torch.inference_mode(), self.context():
-            return self.models.images(ws).float().clamp_(-1, 1)
-
-    def images(self, ws: Tensor) -> Iterator[Tensor]:
-        """`image` batch by batch."""
-        return map(self.image, ws.split(self.batch))
-
-    def each(self, ws: Tensor, look: Callable[[Tensor], Found], label: str | None = None) -> list[Found]:
-        """look(G(ws)) for every batch, in order."""
-        parts = ws.split(self.batch)
-        bar = tqdm(total=len(parts), desc=label, leave=False, disable=label is None or not self.progress)
-
-        def draw_and_look(part: Tensor) -> Found:
-            found = look(self.image(part))
-            bar.update()
-            return found
-
-        with bar:
-            return self._map(draw_and_look, parts)
-
-    def _map(self, function: Callable[[Tensor], Found], parts: Sequence[Tensor]) -> list[Found]:
-        return map_in_threads(function, parts) if self.threads else list(map(function, parts))
+    @torch.inference_mode()
+    def images(self, ws: Tensor, label: str | None = None) -> Iterator[Tensor]:
+        """G(ws) in batches [b, 3, H, W], float32 in [-1, 1], with the fixed noise."""
+        batches: Iterable[Tensor] = ws.split(self.batch)
+        if label is not None and self.progress:
+            batches = tqdm(batches, desc=label, leave=False)
+        for part in batches:
+            with self.context():
+                x = self.models.images(part)
+            yield x.float().clamp_(-1, 1)
 
     @torch.inference_mode()
     def edited(
@@ -159,7 +140,7 @@ class Bench:
             means = []
             for target in TARGETS:
                 ws = self.edited(latents, editor, attribute, target, factor)
-                scores = self.each(ws, lambda x: read(self.judges.tuning, x, self.context)[:, k])
+                scores = [read(self.judges.tuning, x, self.context)[:, k] for x in self.images(ws)]
                 means.append(torch.cat(scores).mean().item())
             return means[1] - means[0]
 
@@ -167,15 +148,16 @@ class Bench:
 
     def judge(self, ws: Tensor) -> tuple[Readings, np.ndarray]:
         """What the judges read in G(ws), and the images [N, H, W, 3] uint8."""
-        found = self.each(ws, lambda x: (self.judges.measure(x, self.context), to_bytes(x)))
-        readings, images = zip(*found, strict=True)
-        return Readings.concatenate(list(readings)), np.concatenate(images)
+        readings, images = [], []
+        for x in self.images(ws):
+            readings.append(self.judges.measure(x, self.context))
+            images.append(to_bytes(x))
+        return Readings.concatenate(readings), np.concatenate(images)
 
     def judge_rendered(self, exact: Truth) -> Readings:
         """Read rendered images as if the generator had made them."""
         images = from_bytes(exact.images).to(self.models.device)
-        readings = self._map(lambda x: self.judges.measure(x, self.context), images.split(self.batch))
-        return Readings.concatenate(readings)
+        return Readings.concatenate([self.judges.measure(x, self.context) for x in images.split(self.batch)])
 
 
 class Pairs:

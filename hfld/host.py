@@ -1,14 +1,7 @@
-"""How the host process computes: what makes a CPU faster without changing any result."""
+"""Settings of the host process that make training on a CPU faster without changing any result."""
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
-import torch
-
-Part, Found = TypeVar("Part"), TypeVar("Found")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 
@@ -27,22 +20,3 @@ def reuse_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
-
-
-def map_in_threads(function: Callable[[Part], Found], parts: Sequence[Part]) -> list[Found]:
-    """[function(part) for part in parts], as many at once as torch has threads, which they share.
-
-    Two small batches side by side are faster than both threads on one (measured: evaluation in MEASURED).
-    Modes of the caller (inference_mode, autocast) do not reach the threads: `function` sets its own.
-    """
-    total = torch.get_num_threads()
-    workers = min(total, len(parts))
-    if workers < 2:
-        return [function(part) for part in parts]
-    try:
-        with ThreadPoolExecutor(
-            workers, initializer=torch.set_num_threads, initargs=(total // workers,)
-        ) as pool:
-            return list(pool.map(function, parts))
-    finally:
-        torch.set_num_threads(total)

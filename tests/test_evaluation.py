@@ -8,7 +8,6 @@ from toy_world import toy_models
 
 from hfld.attributes import ATTRIBUTES, REGIONS, attribute_index
 from hfld.evaluation import Bench, curves, evaluate, from_bytes, reportable, survey, to_bytes
-from hfld.host import map_in_threads
 from hfld.judges import Judges, Readings, check_independent, exact_head, read, state_hash
 from hfld.matching import find_factor, match_strengths
 from hfld.quantities import cosine, pair_quantities, pixel_errors, procrustes, same_label, total_variation
@@ -382,28 +381,3 @@ def test_portrait_world_knows_its_truth():
     assert not truth.visible[:, attribute_index("Bangs")].any()
     np.testing.assert_allclose(truth.emotions, decode(z).emotions, atol=1e-3)  # an edit keeps the expression
     np.testing.assert_allclose(truth.emotions.sum(1), 100, atol=1e-3)
-
-
-def test_batches_in_threads_read_the_same(bench):
-    serial, threaded = (replace(bench, threads=threads, batch=4) for threads in (False, True))
-    one, other = (each.latents(18, seed=3, split="test") for each in (serial, threaded))
-    assert np.abs(one.images.astype(int) - other.images).max() <= 1
-    for name in ("scores", "emotions", "landmarks", "identity"):
-        np.testing.assert_allclose(
-            getattr(one.readings, name), getattr(other.readings, name), rtol=0, atol=5e-3
-        )
-
-
-def test_threads_keep_order_and_give_their_number_back():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        assert map_in_threads(lambda part: (part, torch.get_num_threads()), range(4)) == [
-            (i, 1) for i in range(4)
-        ]
-        assert torch.get_num_threads() == 3
-        with pytest.raises(ZeroDivisionError):
-            map_in_threads(lambda part: 1 / part, range(4))
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)

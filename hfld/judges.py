@@ -66,6 +66,8 @@ class Judges:
         world = profile.world
         judges = cls.load(profile.paths.world, pick_device(world.device))
         if world.kind == "portraits":
+            for judge in judges.named().values():
+                judge.to(memory_format=torch.channels_last)  # the layout in which a CPU convolves fastest
             return judges
         from hfld.photo_judges import as_deepface
 

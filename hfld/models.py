@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hfld.checkpoints import FETCH, load_network, sha256
 from hfld.config import Profile
+from hfld.host import reuse_memory
 from hfld.networks.resized import resized
 
 SPLITS = ("train", "validation", "test")
@@ -37,11 +38,16 @@ class Models:
 
     @classmethod
     def of(cls, profile: Profile) -> "Models":
-        """A profile's networks, with the H that 01_landmarks trained, on the device that it names."""
+        """A profile's networks, with the H that 01_landmarks trained, on the device that it names. On a CPU the
+        process keeps freed memory from here on (hfld.host.reuse_memory).
+        """
+        device = pick_device(profile.world.device)
+        if device.type == "cpu":
+            reuse_memory()
         return cls.load(
             profile.paths.world,
             landmarks=profile.paths.weights / "landmarks.safetensors",
-            device=pick_device(profile.world.device),
+            device=device,
             read_at=profile.world.read_at,
         )
 

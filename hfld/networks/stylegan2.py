@@ -100,7 +100,9 @@ class StyledConv(nn.Module):
         if noise != "none":
             field = self.noise if noise == "fixed" else torch.randn_like(x[:, :1])
             bias = bias + field * (self.noise_strength * GAIN)
-        x = torch.addcmul(bias.to(x.dtype), x, (factor * GAIN).to(x.dtype))
+            # laid out as x is: a sum in another layout is slow, and so is every convolution behind it
+            bias = bias.contiguous(memory_format=torch.channels_last)
+        x = (x * (factor * GAIN).to(x.dtype)).add_(bias.to(x.dtype))
         return clamped(nn.functional.leaky_relu(x, 0.2, inplace=True), self.clamp)
 
 

@@ -38,8 +38,9 @@ class Models:
 
     @classmethod
     def of(cls, profile: Profile) -> "Models":
-        """A profile's networks, with the H that 01_landmarks trained, on the device that it names. On a CPU the
-        process keeps freed memory from here on (hfld.host.reuse_memory).
+        """A profile's networks, with the H that 01_landmarks trained, on the device that it names.
+
+        On a CPU the process keeps freed memory from here on (hfld.host.reuse_memory).
         """
         device = pick_device(profile.world.device)
         if device.type == "cpu":

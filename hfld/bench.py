@@ -21,9 +21,10 @@ from torch import Tensor
 
 from hfld.attributes import ATTRIBUTES
 from hfld.config import ROOT, DirectionsConfig, load_profile
-from hfld.directions import BETAS, DirectionMatrix, edit_terms, originals, term_weights
+from hfld.directions import BETAS, edit_terms, originals, term_weights
 from hfld.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize
 from hfld.host import reuse_memory
+from hfld.matrix import DirectionMatrix
 from hfld.models import Models, pick_device
 from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet

@@ -76,8 +76,9 @@ class DirectionsConfig:
     ]  # custom: as the keys below say; the others replace them (PRESETS)
     steps: int
     batch: int
-    optimizer: Literal["adam", "attribute_adam"]  # betas (.5, .99); see hfld.directions.AttributeAdam
-    lr: float
+    lr: float  # Adam, betas (.5, .99)
+    start: Literal["random", "regressed"]  # T ~ N(0, 0.02^2), or hfld.matrix.regressed on the pool
+    whiten: bool  # count its steps in standard deviations of w; see hfld.matrix.DirectionMatrix
     schedule: Literal["constant", "cosine"]
     lambda_regression: float
     lambda_content: float
@@ -91,9 +92,7 @@ class DirectionsConfig:
     focus_weight: float  # times as often
     regression: Literal["corrected", "literal"]
     adversarial: Literal["nonsaturating", "saturating"]
-    adversarial_every: (
-        int  # steps; the term, a third of a step's time, then counts as often as it was left out
-    )
+    adversarial_every: int  # steps; the term then weighs as much more
     discriminator: Literal["trained", "random"]  # the reference forgot to load its weights
     space: Literal["w+", "w"]
     attributes: Literal["all"] | tuple[str, ...]
@@ -121,8 +120,9 @@ class DirectionsConfig:
 _PAPER = {
     "steps": 50_000,
     "batch": 4,
-    "optimizer": "adam",
     "lr": 1e-4,
+    "start": "random",
+    "whiten": False,
     "schedule": "constant",
     "lambda_regression": 10.0,
     "lambda_content": 0.05,

@@ -8,7 +8,7 @@ The baseline (Enjoy Your Editing) is the same with lambda_4 = 0.
 import argparse
 import copy
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,63 +20,13 @@ from hfld import checkpoints
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import METHODS, DirectionsConfig, load_profile
 from hfld.losses import adversarial_loss, content_loss, landmark_loss, regression_loss
+from hfld.matrix import DirectionMatrix, principal_axes, regressed
 from hfld.models import Models, autocast, pick_device
 from hfld.parallel import ALONE, Team, join, leave
 from hfld.training import batch_indices, cosine_schedule, run_folder, train
 
-INITIAL_STD = 0.02
 BETAS = (0.5, 0.99)
-
-
-class DirectionMatrix(nn.Module):
-    """T ~ N(0, 0.02^2): the only thing that is trained."""
-
-    def __init__(
-        self,
-        *,
-        attributes: int,
-        rows: int,  # L for W+; 1 for W, where all rows of ws move alike
-        w_dim: int,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.T = nn.Parameter(INITIAL_STD * torch.randn(attributes, rows, w_dim, generator=generator))
-
-    def forward(self, ws: Tensor, delta: Tensor) -> Tensor:  # [N, L, w_dim], [N, A] -> [N, L, w_dim]
-        return ws + torch.einsum("na,ald->nld", delta, self.T.expand(-1, ws.shape[1], -1))
-
-
-class AttributeAdam(torch.optim.Optimizer):
-    """Adam with one second moment per attribute instead of one per number of T.
-
-    Adam takes equal steps in all numbers, so that in a short schedule those that hardly change the picture
-    fill with chance. Here an attribute's step keeps the proportions of its gradient, and its root mean square
-    is Adam's.
-    """
-
-    def __init__(
-        self, params: Iterable[nn.Parameter], *, lr: float, betas: tuple[float, float], eps: float = 1e-8
-    ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
-
-    @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
-            first, second = group["betas"]
-            for T in group["params"]:  # [A, L, w_dim]
-                state = self.state[T]
-                if not state:
-                    state.update(step=0, mean=torch.zeros_like(T), square=T.new_zeros(len(T), 1, 1))
-                state["step"] += 1
-                state["mean"].lerp_(T.grad, 1 - first)
-                state["square"].lerp_(T.grad.square().mean(dim=(1, 2), keepdim=True), 1 - second)
-                mean = state["mean"] / (1 - first ** state["step"])
-                rms = (state["square"] / (1 - second ** state["step"])).sqrt()
-                T.sub_(group["lr"] * mean / (rms + group["eps"]))
-
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "attribute_adam": AttributeAdam}
+AXES_FROM = 20_000  # latents
 
 
 @dataclass(frozen=True)
@@ -154,6 +104,7 @@ def sample_targets(
 
     "delta": s ~ U(-1, 1) per sample and attribute (the paper), target = clamp(scores + s, 0, 1).
     "uniform": one target vector ~ U(0, 1) for the whole batch (the reference implementation).
+    With `edited`, an attribute's chance grows with |delta|: one that is at its target already is no edit.
     """
     shape = (len(scores) if batch is None else batch, scores.shape[1])
     if sampling == "delta":
@@ -165,7 +116,8 @@ def sample_targets(
         raise ValueError(f"sampling must be 'delta' or 'uniform', not {sampling!r}")
     if edited is not None:
         waiting = -torch.rand(shape, generator=generator)[rows].neg().log1p()  # exponential: first come first
-        rank = (waiting if chance is None else waiting / chance).argsort(dim=1).argsort(dim=1)
+        weight = (target - scores).abs().cpu() * (1 if chance is None else chance)
+        rank = (waiting / weight).argsort(dim=1).argsort(dim=1)
         target = torch.where(rank.to(scores.device) < edited, target, scores)
     return target - scores, target
 
@@ -275,11 +227,15 @@ def _train_group(
         return originals(models, z, columns=columns, precision=config.precision)
 
     probe = models.ws(models.latents(1, seed=config.seed, split="train"))
+    axes = None
+    if config.whiten:
+        axes = principal_axes(models.ws(models.latents(AXES_FROM, seed=config.seed, split="train"))[:, 0])
     matrix = DirectionMatrix(
         attributes=len(names),
         rows=1 if config.space == "w" else probe.shape[1],
         w_dim=probe.shape[2],
         seed=config.seed,
+        axes=axes,
     ).to(models.device)
     log = ValidationLog(
         models,
@@ -289,6 +245,10 @@ def _train_group(
         config=config,
     )
     pool = prepare(models.latents(config.pool, seed=config.seed, split="train")) if config.pool else None
+    if config.start == "regressed":
+        if pool is None:
+            raise ValueError("start: regressed needs a pool of latents to regress on, and pool is 0")
+        matrix.start_at(regressed(pool.ws[:, 0], pool.scores, axes))
     rows = team.rows(config.batch)
     chance = edit_chances(config, names)
     every = {"adversarial": config.adversarial_every}
@@ -322,7 +282,7 @@ def _train_group(
 
     history = train(
         step=step,
-        optimizer=OPTIMIZERS[config.optimizer](matrix.parameters(), lr=config.lr, betas=BETAS),
+        optimizer=torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS),
         state={"matrix": matrix, "validation": log},
         steps=config.steps,
         run_dir=run_folder(run_dir, fingerprint),

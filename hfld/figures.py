@@ -13,6 +13,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hfld.labels import LABELS
+
 DPI = 150
 COLOURS = {
     "baseline": "#D55E00",
@@ -31,29 +33,6 @@ COLOURS = {
     "adatrans": "#33AACC",
 }
 """Okabe and Ito's palette, told apart by everybody, and further colours for the benchmark's editors."""
-LABELS = {
-    "baseline": "baseline",
-    "hfld": "HFLD",
-    "oracle": "oracle edit",
-    "random": "random direction",
-    "floor": "floor",
-    "none": "no edit",
-    "baseline_w": "baseline in W",
-    "hfld_w": "HFLD in W",
-    "ganspace": "GANSpace",
-    "interfacegan": "InterFaceGAN",
-    "sefa": "SeFa",
-    "styleflow": "StyleFlow",
-    "sdflow": "SDFlow",
-    "adatrans": "AdaTrans",
-    "styleflow_hfld": "StyleFlow + HFLD",
-    "sdflow_hfld": "SDFlow + HFLD",
-    "adatrans_hfld": "AdaTrans + HFLD",
-    "ganspace_lock": "GANSpace, locked",
-    "interfacegan_lock": "InterFaceGAN, locked",
-    "sefa_lock": "SeFa, locked",
-    "baseline_lock": "baseline, locked",
-}
 VARIANTS = {"_hfld": (0, (4, 1.5)), "_lock": (0, (1, 1))}
 """Endings of a method's name with the landmark term, by training or by a lock: drawn in other lines."""
 FONT = 9

@@ -19,12 +19,14 @@ def pictures(bench: Bench, ws: Tensor) -> np.ndarray:
 
 def best_drawn(latents: Latents, count: int) -> Latents:
     """The `count` latents whose pictures are nearest to their portraits (mean absolute difference), best
-    first: figures are to show edits, not what G draws badly. Photographs, which have no portrait: the first.
+    first: figures are to show edits, not what G draws badly. Blurry portraits, which are easy to draw and
+    hard to read, come last. Photographs, which have no portrait: the first.
     """
     if latents.truth is None:
         return latents[:count]
-    difference = np.abs(latents.images.astype(np.int16) - latents.truth.images)
-    order = difference.reshape(len(latents), -1).mean(axis=1).argsort(kind="stable")
+    difference = np.abs(latents.images.astype(np.int16) - latents.truth.images).reshape(len(latents), -1)
+    blurry = latents.truth.labels[:, attribute_index("Blurry")]
+    order = np.lexsort((difference.mean(axis=1), blurry))
     return latents[order[:count]]
 
 

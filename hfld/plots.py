@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hfld.figures import COLOURS, FONT, INK, LABELS, style_of
+from hfld.figures import COLOURS, FONT, INK, style_of
+from hfld.labels import LABELS
 from hfld.tabular import plain
 
 UNITS = {

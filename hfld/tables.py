@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS, GESTURE_ATTRIBUTES, REGIONS
-from hfld.figures import LABELS
+from hfld.labels import LABELS
 from hfld.quantities import HEADLINE
 from hfld.rows import paper_values
 from hfld.tabular import MISSING, Block, Cell, Cells, Table, plain

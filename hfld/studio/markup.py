@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hfld.figures import COLOURS, LABELS
+from hfld.figures import COLOURS
 from hfld.inversion import Fidelity
+from hfld.labels import LABELS
 from hfld.studio.gauges import Gauge, Gauges
 
 STYLE = """<style>

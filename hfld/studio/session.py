@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import attribute_index
-from hfld.figures import LABELS
+from hfld.labels import LABELS
 from hfld.own_photo import marked_png, paste_back
 from hfld.studio import exports, recipes
 from hfld.studio.engine import Engine, Face

@@ -1,0 +1,25 @@
+"""What methods are called where people read: one name in figures, tables and the editor."""
+
+LABELS = {
+    "baseline": "baseline",
+    "hfld": "HFLD",
+    "oracle": "oracle edit",
+    "random": "random direction",
+    "floor": "floor",
+    "none": "no edit",
+    "baseline_w": "baseline in W",
+    "hfld_w": "HFLD in W",
+    "ganspace": "GANSpace",
+    "interfacegan": "InterFaceGAN",
+    "sefa": "SeFa",
+    "styleflow": "StyleFlow",
+    "sdflow": "SDFlow",
+    "adatrans": "AdaTrans",
+    "styleflow_hfld": "StyleFlow + HFLD",
+    "sdflow_hfld": "SDFlow + HFLD",
+    "adatrans_hfld": "AdaTrans + HFLD",
+    "ganspace_lock": "GANSpace, locked",
+    "interfacegan_lock": "InterFaceGAN, locked",
+    "sefa_lock": "SeFa, locked",
+    "baseline_lock": "baseline, locked",
+}

@@ -1,0 +1,60 @@
+"""The matrix T as a module that learns."""
+
+import torch
+from torch import Tensor, nn
+
+INITIAL_STD = 0.02
+RIDGE = 3e-3  # of a score's variance, which is .25 at most
+
+
+class DirectionMatrix(nn.Module):
+    """T = coordinates @ axes, with coordinates ~ N(0, 0.02^2): the only thing that is trained.
+
+    Without `axes` the coordinates are T itself, as in the paper. With `principal_axes`, a step of Adam counts
+    in standard deviations of w: the latents of a StyleGAN2 vary much along a few axes and hardly along most,
+    and a T that learns in plain coordinates wanders along the latter, where the generator has never been.
+    """
+
+    def __init__(
+        self,
+        *,
+        attributes: int,
+        rows: int,  # L for W+; 1 for W, where all rows of ws move alike
+        w_dim: int,
+        seed: int,
+        axes: Tensor | None = None,  # [w_dim, w_dim], one a row
+    ) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        shape = (attributes, rows, w_dim)
+        self.coordinates = nn.Parameter(INITIAL_STD * torch.randn(shape, generator=generator))
+        self.register_buffer("axes", axes, persistent=False)
+
+    @torch.no_grad()
+    def start_at(self, coordinates: Tensor) -> None:  # [A, L or 1, w_dim]
+        self.coordinates.copy_(coordinates.expand_as(self.coordinates))
+
+    @property
+    def T(self) -> Tensor:  # [A, L or 1, w_dim]
+        return self.coordinates if self.axes is None else self.coordinates @ self.axes
+
+    def forward(self, ws: Tensor, delta: Tensor) -> Tensor:  # [N, L, w_dim], [N, A] -> [N, L, w_dim]
+        return ws + torch.einsum("na,ald->nld", delta, self.T.expand(-1, ws.shape[1], -1))
+
+
+def principal_axes(w: Tensor) -> Tensor:
+    """Principal axes of w [N, w_dim], each as long as w's standard deviation along it [w_dim, w_dim]."""
+    variances, axes = torch.linalg.eigh(torch.cov(w.T.double().cpu()))  # axes are columns
+    return (axes * variances.clamp(min=0).sqrt()).T.to(w)
+
+
+def regressed(w: Tensor, scores: Tensor, axes: Tensor | None) -> Tensor:
+    """Coordinates [A, 1, w_dim] of the T that explains w [N, w_dim] best by attribute scores [N, A].
+
+    Ridge regression w ~ mean + scores T: row a is how w differs where score a does and the others do not.
+    """
+    x, y = (value.double() - value.double().mean(dim=0) for value in (scores.cpu(), w.cpu()))
+    if axes is not None:
+        y = y @ torch.linalg.inv(axes.double().cpu())
+    ridge = RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+    return torch.linalg.solve(x.T @ x + ridge, x.T @ y).to(w)[:, None]

@@ -187,6 +187,8 @@ def train_directions(
     config = config.for_method(method)
     attributes = ATTRIBUTES if config.attributes == "all" else tuple(config.attributes)
     _require_networks(models, term_weights(config))
+    if config.adversarial_every < 1:
+        raise ValueError(f"adversarial_every: {config.adversarial_every}, expected 1 (every step) or more")
     if team.size > 1 and config.lambda_adversarial and config.batch % (4 * team.size):
         raise ValueError(
             f"batch: {config.batch} over {team.size} processes, expected a multiple of {4 * team.size}: the "

@@ -65,7 +65,7 @@ class StyleFlowFit:
 
 @dataclass(frozen=True)
 class SDFlowFit:
-    """Schedule and size of SDFlow."""
+    """Schedule, size and weights of SDFlow."""
 
     steps: int
     batch: int  # all of them are drawn
@@ -73,11 +73,13 @@ class SDFlowFit:
     hidden: tuple[int, ...]
     solver_steps: int
     encoder_width: int
+    encoder_steps: int  # the encoder alone, before all terms together
+    weight_information: float  # times a mean over the attributes, of which an edit changes one
 
 
 @dataclass(frozen=True)
 class AdaTransFit:
-    """Schedule and size of AdaTrans."""
+    """Schedule, size and weights of AdaTrans."""
 
     steps: int
     batch: int
@@ -86,6 +88,7 @@ class AdaTransFit:
     hidden: int
     blocks: int
     density_steps: int
+    weight_classification: float  # times a mean over the attributes, of which an edit changes one
 
 
 @dataclass(frozen=True)

@@ -209,6 +209,8 @@ def test_a_rare_adversarial_term_weighs_the_same(tmp_path):
     assert not torch.equal(always.T, rarely.T)
     mean = [sum(row["adversarial"] for row in each.history) / 100 for each in (always, rarely)]
     assert mean[0] == pytest.approx(mean[1], rel=0.05)
+    with pytest.raises(ValueError, match="adversarial_every: 0, expected 1"):
+        fit(tmp_path, adversarial_every=0)
     silent = fit(tmp_path / "c", steps=1, adversarial_every=4)
     assert torch.equal(silent.T, fit(tmp_path / "d", steps=1, lambda_adversarial=0.2).T)
 

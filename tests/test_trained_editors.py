@@ -357,3 +357,24 @@ def test_identity_and_perceptual_terms_are_there_with_their_networks(models):
     models.perceptual = None
     bare = AdaTrans(short, models=models, progress=False).fit(toy_bank()).history[-1]
     assert bare.keys() & {"identity", "perceptual"} == set()
+
+
+def test_the_encoder_of_sdflow_may_learn_alone_first():
+    editor = fit(SDFlow, encoder_steps=30, encoder_batch=8, steps=2)
+    parts = [row["part"] for row in editor.history]
+    assert parts.index("flow") == parts.count("encoder") > 0
+    alone = [row["total"] for row in editor.history if row["part"] == "encoder"]
+    assert sum(alone[-5:]) < sum(alone[:5])
+    joint = editor.history[-1]
+    without = fit(SDFlow, encoder_steps=0, steps=2).history[-1]
+    assert joint["distillation"] < without["distillation"]
+
+
+@every
+def test_standardised_latents_have_unit_spread(kind, ws):
+    assert fitted(kind).scale == pytest.approx(
+        float(toy_bank().ws.std(dim=0).square().mean().sqrt()), rel=0.2
+    )
+    plain = fit(kind, steps=1, standardise=False)
+    assert plain.scale == 1
+    assert plain.edit(ws, NAMES[0], 0.5).shape == ws.shape

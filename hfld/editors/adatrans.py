@@ -34,7 +34,6 @@ class AdaTransConfig(TrainedConfig):
     image_batch: int = 8  # latents of a batch that are drawn
     targets: Literal["random", "flip"] = "random"  # flip (the reference): always the other side of .5
     condition: Literal["signed", "official"] = "signed"  # soft scores as 2 s - 1; official: s, exact 0 as -1
-    standardise: bool = True  # latents in units of their standard deviation; false: as they are
     weight_latent: float = 1.0  # mean squared change of ws
     weight_classification: float = 1.0
     weight_likelihood: float = 1.0  # of all states on the path, per dimension
@@ -129,8 +128,6 @@ class AdaTrans(TrainedEditor):
         return nn.ModuleDict({"trajectory": trajectory, "density": density})
 
     def _train(self, bank: Bank) -> None:
-        if self.config.standardise:
-            self.scale = float(bank.ws.flatten(0, 1).std(dim=0).square().mean().sqrt())
         density = self._train_density(bank)
         path = self._train_path(bank)
         self.history = [{"part": "density", **row} for row in density] + [

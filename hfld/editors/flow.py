@@ -8,6 +8,7 @@ number is allowed, also beyond [0, 1], where the flow extrapolates. The flow tre
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from hfld.attributes import index_of
 from hfld.editors.base import Bank
 from hfld.editors.trained import TrainedConfig, TrainedEditor, as_strengths, distinct_rows, retarget
+from hfld.losses import regression_loss
 from hfld.models import autocast
 from hfld.networks.flows import ConditionalFlow, hutchinson, standard_normal_log_prob
 from hfld.networks.resnet import ResNet
@@ -73,6 +75,8 @@ class SDFlowConfig(FlowConfig):
     encoder_depth: Literal[18, 34, 50] = 18
     encoder_width: int = 16
     encoder_stem: Literal["imagenet", "half", "small"] = "half"
+    encoder_steps: int = 0  # E alone learns R's scores first; the reference starts with all terms at once
+    encoder_batch: int = 32
 
 
 _OFFICIAL = {
@@ -80,6 +84,7 @@ _OFFICIAL = {
     "solver": "dopri5",
     "adjoint": True,
     "schedule": "constant",
+    "standardise": False,
 }
 OFFICIAL_STYLEFLOW = StyleFlowConfig(
     **_OFFICIAL, steps=6000, batch=5, degrees="official", rows="official"
@@ -110,10 +115,10 @@ class _FlowEditor(TrainedEditor):
 
     def _move(self, ws: Tensor, condition: Tensor, k: int, strength: Tensor) -> tuple[Tensor, Tensor]:
         """ws' and its condition."""
-        rows = distinct_rows(ws)
         target = condition.clone()
         target[:, k] += self._degree(self.attributes[k]) * strength
-        edited = self._flow.inverse(self._flow(rows, condition), target).expand_as(ws)
+        z = self._flow(distinct_rows(ws) / self.scale, condition)
+        edited = (self.scale * self._flow.inverse(z, target)).expand_as(ws)
         return self._keep_rows(ws, edited, self.attributes[k]), target
 
     def _degree(self, attribute: str) -> float:
@@ -186,7 +191,7 @@ class StyleFlow(_FlowEditor):
 
     def _train(self, bank: Bank) -> None:
         config = self.config
-        rows, scores = distinct_rows(bank.ws), bank.scores[:, self.columns]
+        rows, scores = distinct_rows(bank.ws) / self.scale, bank.scores[:, self.columns]
         drawn = slice(config.image_batch)
 
         def step(i: int) -> dict[str, Tensor]:
@@ -196,10 +201,11 @@ class StyleFlow(_FlowEditor):
             if not config.landmark_weight:
                 return {"likelihood": nll}
             ws = bank.ws[index][drawn]
-            edited = self.network.inverse(z[drawn], retarget(scores[index][drawn], generator)).expand_as(ws)
+            edited = self.network.inverse(z[drawn], retarget(scores[index][drawn], generator))
             with torch.no_grad():
                 original = self._images(ws)
-            return {"likelihood": nll, "landmark": self._landmark_term(original, self._images(edited))}
+            redrawn = self._images((self.scale * edited).expand_as(ws))
+            return {"likelihood": nll, "landmark": self._landmark_term(original, redrawn)}
 
         self.history = self._loop("flow", self.network, step, bank=bank, steps=config.steps, lr=config.lr)
 
@@ -239,7 +245,7 @@ class SDFlow(_FlowEditor):
 
     def _train(self, bank: Bank) -> None:
         config = self.config
-        rows, scores = distinct_rows(bank.ws), bank.scores[:, self.columns]
+        rows, scores = distinct_rows(bank.ws) / self.scale, bank.scores[:, self.columns]
         context = autocast(config.precision, bank.ws.device)
         encoder = self.network["encoder"]
 
@@ -247,17 +253,23 @@ class SDFlow(_FlowEditor):
             with context():
                 return encoder(images).float()
 
+        def draw(ws: Tensor) -> Tensor:
+            with torch.no_grad():
+                return self._images(ws)
+
+        def first(i: int) -> dict[str, Tensor]:
+            index = batch_indices(i, count=len(rows), batch=config.encoder_batch, seed=config.seed)
+            return {"distillation": regression_loss(encode(draw(bank.ws[index])), scores[index])}
+
         def step(i: int) -> dict[str, Tensor]:
             generator = self._generator(i)
             index = batch_indices(i, count=len(rows), batch=config.batch, seed=config.seed)
-            ws = bank.ws[index]
-            with torch.no_grad():
-                images = self._images(ws)
+            images = draw(bank.ws[index])
             condition = encode(images)
             z, nll = self._encode(rows[index], condition, generator)
             target = retarget(condition, generator)
             edited = self._flow.inverse(z, target)
-            drawn = self._images(edited.expand_as(ws))
+            drawn = self._images((self.scale * edited).expand_as(bank.ws[index]))
             terms = {
                 "distillation": config.weight_distillation * _mse(condition, scores[index]),
                 "likelihood": config.weight_likelihood * nll,
@@ -268,7 +280,11 @@ class SDFlow(_FlowEditor):
                 terms["landmark"] = self._landmark_term(images, drawn)
             return terms
 
-        self.history = self._loop("flow", self.network, step, bank=bank, steps=config.steps, lr=config.lr)
+        loop = partial(self._loop, bank=bank, lr=config.lr)
+        alone = loop("encoder", encoder, first, steps=config.encoder_steps) if config.encoder_steps else []
+        joint = loop("flow", self.network, step, steps=config.steps)
+        parts = {"encoder": alone, "flow": joint} if alone else {"flow": joint}
+        self.history = [{"part": part, **row} for part, rows in parts.items() for row in rows]
 
 
 def _mse(a: Tensor, b: Tensor) -> Tensor:

@@ -29,6 +29,9 @@ class TrainedConfig:
     batch: int = 64  # latents per step
     lr: float = 1.0e-3  # Adam
     schedule: Literal["constant", "cosine"] = "cosine"
+    standardise: bool = (
+        True  # latents in units of their standard deviation; false (the references): as they are
+    )
     landmark_weight: float = 0.0  # times hfld.losses.landmark_loss of the edited against the original image
     landmark_norm: Literal["l1", "l2", "l1_twice"] = "l1"
     landmark_unit: Literal["normalized", "signed", "pixel"] = "normalized"
@@ -169,6 +172,8 @@ class TrainedEditor:
 
     def _set_up(self, bank: Bank) -> None:
         self.shape = tuple(bank.ws.shape[1:])
+        if self.config.standardise:
+            self.scale = float(bank.ws.flatten(0, 1).std(dim=0).square().mean().sqrt())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             self.network = self._network(*self.shape).to(bank.ws.device)

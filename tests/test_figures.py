@@ -177,6 +177,10 @@ def test_report_says_what_the_files_say(results, tmp_path):
     page = report(folder, base=tmp_path)
     assert "![landmark weight](results/toy/sweep/landmark_weight.png)" in page
     assert "[csv](results/toy/sweep/landmark_weight.csv)" in page
+    assert "All editors" not in page
+    (folder / "benchmark").mkdir()
+    (folder / "benchmark" / "README.md").write_text("# All editors\n")
+    assert "[a page of its own](results/toy/benchmark/README.md)" in report(folder, base=tmp_path)
     assert "HFLD is better for 2 of 2 attributes, worse for 0, undecided for 0" in text
     assert text.index("### All methods") < text.index("### Table II") < text.index("### Table V")
     assert "Not matched: Bald, random" in text

@@ -62,7 +62,10 @@ def report(results: Path, *, base: Path, title: str = "Results") -> str:
             parts += [f"## {heading}", _figure(results, base, stem), f"([csv]({link}))"]
     page = results / "benchmark" / "README.md"
     if page.is_file():
-        parts += ["## All editors", f"The benchmark of all editors has [a page of its own]({_link(page, base)})."]
+        parts += [
+            "## All editors",
+            f"The benchmark of all editors has [a page of its own]({_link(page, base)}).",
+        ]
     parts.append("## Tables")
     files = {path.stem: path for path in sorted((results / "tables").glob("*.md"))}
     for name in [*(n for n in FIRST if n in files), *(n for n in files if n not in FIRST)]:

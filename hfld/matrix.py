@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 INITIAL_STD = 0.02
+FLATTEST = 1e-6  # of the longest axis
 RIDGE = 3e-3  # of a score's variance, which is .25 at most
 
 
@@ -45,7 +46,8 @@ class DirectionMatrix(nn.Module):
 def principal_axes(w: Tensor) -> Tensor:
     """Principal axes of w [N, w_dim], each as long as w's standard deviation along it [w_dim, w_dim]."""
     variances, axes = torch.linalg.eigh(torch.cov(w.T.double().cpu()))  # axes are columns
-    return (axes * variances.clamp(min=0).sqrt()).T.to(w)
+    least = FLATTEST**2 * variances.max()  # where w does not vary at all, so that there is an inverse
+    return (axes * variances.clamp(min=least).sqrt()).T.to(w)
 
 
 def regressed(w: Tensor, scores: Tensor, axes: Tensor | None) -> Tensor:

@@ -145,6 +145,14 @@ def test_principal_axes_are_those_of_w():
     torch.testing.assert_close(cosine, torch.ones(4), rtol=0, atol=1e-3)
 
 
+def test_an_axis_along_which_nothing_varies_can_be_learned():
+    w = torch.randn(500, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.0, 2.0, 0.0])
+    axes = principal_axes(w)
+    scores = w[:, :1].sigmoid()
+    assert regressed(w, scores, axes).isfinite().all()
+    assert (regressed(w, scores, axes)[0, 0] @ axes)[[1, 3]].abs().max() < 1e-4
+
+
 def test_a_step_in_principal_axes_is_a_share_of_their_length(tmp_path):
     models = toy_models()
     start = fit(tmp_path / "a", models=models, steps=1, lr=1e-9, whiten=True).T

@@ -52,18 +52,19 @@ def sweep_landmark_weight(
 
 
 def kept_change(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `sweep_landmark_weight` -> per weight (index per_pixel): what is left of the baseline's target
-    change, landmark_drift_px and emotion_tvd, as shares of the sums over the attributes.
+    """Rows of `sweep_landmark_weight` -> per weight (index per_pixel) and attribute: the target change as a
+    share of the baseline's.
     """
-    sums = rows.pivot_table(index="per_pixel", columns="quantity", values="value", aggfunc="sum")
-    return sums[list(CURVE)] / sums.loc[0.0, list(CURVE)]
+    change = rows[rows["quantity"] == "target_change"]
+    table = change.pivot(index="per_pixel", columns="attribute", values="value").sort_index()
+    return table / table.loc[0.0]
 
 
-def heaviest(rows: pd.DataFrame, *, keep: float = 0.75) -> float:
-    """The rule by which the weight is chosen: the heaviest (per pixel) that keeps this share of the target
-    change of the baseline, as all lighter ones do.
+def heaviest(rows: pd.DataFrame, *, keep: float = 0.5) -> float:
+    """The rule by which the weight is chosen: the heaviest (per pixel) at which, as at all lighter ones, every
+    attribute keeps this share of the target change that it has without the term.
     """
-    kept = kept_change(rows)["target_change"].sort_index()
+    kept = kept_change(rows).min(axis=1)
     return float(kept.index[(kept >= keep).cummin()].max())
 
 

@@ -77,6 +77,7 @@ def test_the_rule_takes_the_heaviest_weight_before_the_edit_is_lost():
             for quantity in CURVE
         ]
     )
-    np.testing.assert_allclose(kept_change(rows)["target_change"], [1.0, 0.9, 0.8, 0.5, 1.0])
-    assert heaviest(rows) == 0.3  # 3.0 comes after one that lost the edit
-    assert heaviest(rows, keep=0.85) == 0.1
+    np.testing.assert_allclose(kept_change(rows)["A0"], np.divide([0.6, 0.5, 0.5, 0.2, 0.6], 0.6))
+    np.testing.assert_allclose(kept_change(rows)["A1"], [1.0, 1.0, 0.75, 0.75, 1.0])
+    assert heaviest(rows) == 0.3  # 1.0 lost one edit, 3.0 comes after it
+    assert heaviest(rows, keep=0.8) == 0.1

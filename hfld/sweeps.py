@@ -61,8 +61,8 @@ def kept_change(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def heaviest(rows: pd.DataFrame, *, keep: float = 0.5) -> float:
-    """The rule by which the weight is chosen: the heaviest (per pixel) at which, as at all lighter ones, every
-    attribute keeps this share of the target change that it has without the term.
+    """The rule by which the weight is chosen: the heaviest (per pixel) at which, as at all lighter ones,
+    every attribute keeps this share of the target change that it has without the term.
     """
     kept = kept_change(rows).min(axis=1)
     return float(kept.index[(kept >= keep).cummin()].max())

@@ -77,8 +77,8 @@ class DirectionsConfig:
     steps: int
     batch: int
     lr: float  # Adam, betas (.5, .99)
-    start: Literal["random", "regressed"]  # T ~ N(0, 0.02^2), or hfld.matrix.regressed on the pool
-    whiten: bool  # count its steps in standard deviations of w; see hfld.matrix.DirectionMatrix
+    start: Literal["random", "regressed"]  # coordinates of T ~ N(0, 0.02^2), or hfld.matrix.regressed
+    whiten: bool  # T is learned in standard deviations of w; see hfld.matrix.DirectionMatrix
     schedule: Literal["constant", "cosine"]
     lambda_regression: float
     lambda_content: float
@@ -89,10 +89,10 @@ class DirectionsConfig:
     sampling: Literal["delta", "uniform"]  # target = score + U(-1, 1), clamped; or U(0, 1), one per batch
     edited: int | None  # attributes of a sample that change at once, the others keep their score; null: all
     focus: tuple[str, ...]  # attributes that are chosen for `edited` more often than the others
-    focus_weight: float  # times as often
+    focus_weight: float  # factor on their chance, which also grows with |target - score|
     regression: Literal["corrected", "literal"]
     adversarial: Literal["nonsaturating", "saturating"]
-    adversarial_every: int  # steps; the term then weighs as much more
+    adversarial_every: int  # n: D's term at every n-th step, with n times its weight
     discriminator: Literal["trained", "random"]  # the reference forgot to load its weights
     space: Literal["w+", "w"]
     attributes: Literal["all"] | tuple[str, ...]

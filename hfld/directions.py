@@ -95,7 +95,7 @@ def sample_targets(
     *,
     sampling: str,
     edited: int | None = None,  # attributes of a sample that are edited at once, chosen at random; None: all
-    chance: Tensor | None = None,  # [A] how often each is chosen, relative to the others; None: all alike
+    chance: Tensor | None = None,  # [A] factors on their chances; None: all alike
     generator: torch.Generator,
     batch: int | None = None,  # draw for a whole batch of this size and keep `rows` of it
     rows: slice = slice(None),
@@ -189,6 +189,8 @@ def train_directions(
     _require_networks(models, term_weights(config))
     if config.adversarial_every < 1:
         raise ValueError(f"adversarial_every: {config.adversarial_every}, expected 1 (every step) or more")
+    if config.start == "regressed" and not config.pool:
+        raise ValueError("start: regressed needs latents to regress on, and pool is 0; give it some hundreds")
     if team.size > 1 and config.lambda_adversarial and config.batch % (4 * team.size):
         raise ValueError(
             f"batch: {config.batch} over {team.size} processes, expected a multiple of {4 * team.size}: the "
@@ -231,7 +233,8 @@ def _train_group(
     probe = models.ws(models.latents(1, seed=config.seed, split="train"))
     axes = None
     if config.whiten:
-        axes = principal_axes(models.ws(models.latents(AXES_FROM, seed=config.seed, split="train"))[:, 0])
+        w = models.ws(models.latents(AXES_FROM, seed=config.seed, split="train"))[:, 0]
+        axes = team.share(principal_axes(w))
     matrix = DirectionMatrix(
         attributes=len(names),
         rows=1 if config.space == "w" else probe.shape[1],
@@ -248,9 +251,7 @@ def _train_group(
     )
     pool = prepare(models.latents(config.pool, seed=config.seed, split="train")) if config.pool else None
     if config.start == "regressed":
-        if pool is None:
-            raise ValueError("start: regressed needs a pool of latents to regress on, and pool is 0")
-        matrix.start_at(regressed(pool.ws[:, 0], pool.scores, axes))
+        matrix.start_at(team.share(regressed(pool.ws[:, 0], pool.scores, axes)))
     rows = team.rows(config.batch)
     chance = edit_chances(config, names)
     every = {"adversarial": config.adversarial_every}

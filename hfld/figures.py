@@ -189,7 +189,8 @@ def contact_sheet(
 ) -> Figure:
     """A plain grid of images."""
     columns = max(len(row) for row in rows)
-    size = (columns * cell + 0.8, len(rows) * cell + (0.5 if title else 0.2))
+    names = 0.07 * max(map(len, row_labels or [""]))  # inches
+    size = (columns * cell + 0.4 + names, len(rows) * cell + (0.5 if title else 0.2))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for r, line in enumerate(axes):
@@ -199,7 +200,7 @@ def contact_sheet(
                 continue
             _picture(ax, rows[r][c], label=column_labels[c] if column_labels and r == 0 else None)
         if row_labels:
-            line[0].set_ylabel(row_labels[r], fontsize=FONT)
+            line[0].set_ylabel(row_labels[r], fontsize=FONT, rotation=0, ha="right", va="center")
     if title:
         figure.suptitle(title, fontsize=FONT + 2, color=INK)
     return figure

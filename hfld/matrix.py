@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 INITIAL_STD = 0.02
 FLATTEST = 1e-6  # of the longest axis
-RIDGE = 3e-3  # of a score's variance, which is .25 at most
+RIDGE = 3e-3  # added to the variance of each score, which is .25 at most
 
 
 class DirectionMatrix(nn.Module):
@@ -29,7 +29,7 @@ class DirectionMatrix(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         shape = (attributes, rows, w_dim)
         self.coordinates = nn.Parameter(INITIAL_STD * torch.randn(shape, generator=generator))
-        self.register_buffer("axes", axes, persistent=False)
+        self.register_buffer("axes", axes)  # in checkpoints: another machine may find other signs
 
     @torch.no_grad()
     def start_at(self, coordinates: Tensor) -> None:  # [A, L or 1, w_dim]
@@ -53,7 +53,8 @@ def principal_axes(w: Tensor) -> Tensor:
 def regressed(w: Tensor, scores: Tensor, axes: Tensor | None) -> Tensor:
     """Coordinates [A, 1, w_dim] of the T that explains w [N, w_dim] best by attribute scores [N, A].
 
-    Ridge regression w ~ mean + scores T: row a is how w differs where score a does and the others do not.
+    Ridge regression w ~ mean + scores T: row a is how w differs where score a does and the other given ones
+    do not.
     """
     x, y = (value.double() - value.double().mean(dim=0) for value in (scores.cpu(), w.cpu()))
     if axes is not None:

@@ -34,6 +34,13 @@ class Team:
         dist.all_reduce(total)
         return total / self.size
 
+    def share(self, value: Tensor) -> Tensor:
+        """The leader's tensor, in each of the processes: what each computes may differ by rounding."""
+        if self.size > 1:
+            value = value.contiguous()
+            dist.broadcast(value, src=0)
+        return value
+
 
 ALONE = Team()
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from toy_bench import toy_bench, toy_editors
 from hfld import figures, plots
 from hfld.attributes import ATTRIBUTES
 from hfld.evaluation import curves, evaluate
-from hfld.gallery import appearances, change_maps, trajectories
+from hfld.gallery import appearances, best_drawn, change_maps, trajectories
 from hfld.report import MARKS, SENTENCES, report, sentences, write_overview, write_report
 from hfld.summary import summary, write_results
 from hfld.tables import all_tables
@@ -160,6 +161,18 @@ def test_curves_and_plots_draw(bench, test_latents, results):
     order = [label.get_text() for label in drawn["survey"].axes[0].get_yticklabels()]
     drift = survey.query(baseline).set_index("attribute").value
     assert order[-1] == drift.idxmax().replace("_", " ")
+
+
+def test_the_best_drawn_come_first_and_blurry_ones_last(bench):
+    latents = bench.latents(4, seed=3, split="test")
+    images = np.zeros_like(latents.truth.images)
+    labels = np.zeros((4, len(ATTRIBUTES)), dtype=bool)
+    labels[2, ATTRIBUTES.index("Blurry")] = True
+    far = np.array([30, 20, 0, 10], dtype=np.uint8).reshape(4, 1, 1, 1)  # from the portraits
+    known = replace(latents, images=images + far, truth=replace(latents.truth, images=images, labels=labels))
+    for count in (4, 2):
+        np.testing.assert_array_equal(best_drawn(known, count).z, latents.z[[3, 1, 0, 2]][:count])
+    np.testing.assert_array_equal(best_drawn(replace(known, truth=None), 2).z, latents.z[:2])
 
 
 def test_report_says_what_the_files_say(results, tmp_path):

@@ -19,7 +19,11 @@ from hfld.parallel import ALONE, Team, join
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{"pool": 32}, {"pool": 0, "edited": 2}], ids=["pool", "fresh"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"pool": 32}, {"pool": 0, "edited": 2}, {"pool": 32, "start": "regressed", "whiten": True}],
+    ids=["pool", "fresh", "whitened"],
+)
 def test_two_processes_are_one(changes, tmp_path):
     alone = fit(tmp_path / "alone", changes)
     (tmp_path / "team").mkdir()

@@ -75,7 +75,9 @@ class SDFlowConfig(FlowConfig):
     encoder_depth: Literal[18, 34, 50] = 18
     encoder_width: int = 16
     encoder_stem: Literal["imagenet", "half", "small"] = "half"
-    encoder_steps: int = 0  # E alone learns R's scores first; the reference starts with all terms at once
+    encoder_steps: int = (
+        0  # E learns R's scores by cross entropy first; the reference starts with all terms at once
+    )
     encoder_batch: int = 32
 
 
@@ -259,7 +261,7 @@ class SDFlow(_FlowEditor):
 
         def first(i: int) -> dict[str, Tensor]:
             index = batch_indices(i, count=len(rows), batch=config.encoder_batch, seed=config.seed)
-            return {"distillation": regression_loss(encode(draw(bank.ws[index])), scores[index])}
+            return {"cross_entropy": regression_loss(encode(draw(bank.ws[index])), scores[index])}
 
         def step(i: int) -> dict[str, Tensor]:
             generator = self._generator(i)
@@ -284,7 +286,7 @@ class SDFlow(_FlowEditor):
         alone = loop("encoder", encoder, first, steps=config.encoder_steps) if config.encoder_steps else []
         joint = loop("flow", self.network, step, steps=config.steps)
         parts = {"encoder": alone, "flow": joint} if alone else {"flow": joint}
-        self.history = [{"part": part, **row} for part, rows in parts.items() for row in rows]
+        self.history = [{"part": part, **row} for part, log in parts.items() for row in log]
 
 
 def _mse(a: Tensor, b: Tensor) -> Tensor:

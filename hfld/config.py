@@ -84,6 +84,7 @@ class DirectionsConfig:
     lambda_content: float
     lambda_adversarial: float
     lambda_landmark: float  # used by the hfld methods; 0 for the baselines
+    lambda_latent: float  # squared length of an edit, as StyleCLIP's L2; `whiten`: in standard deviations
     landmark_norm: Literal["l1", "l2", "l1_twice"]
     landmark_unit: Literal["normalized", "signed", "pixel"]
     sampling: Literal["delta", "uniform"]  # target = score + U(-1, 1), clamped; or U(0, 1), one per batch
@@ -127,6 +128,7 @@ _PAPER = {
     "lambda_regression": 10.0,
     "lambda_content": 0.05,
     "lambda_adversarial": 0.05,
+    "lambda_latent": 0.0,
     "sampling": "delta",
     "edited": None,
     "focus": (),
@@ -166,7 +168,7 @@ class FiguresConfig:
     """Pictures (05_figures)."""
 
     faces: int  # portraits in Figure 3, and behind the maps of change
-    choice: int  # test latents, of which Figures 1 and 4 show those that G draws best
+    choice: int  # test latents, of which Figures 1 and 4 show those that G draws best, blurry ones last
     attributes: tuple[str, ...]  # the edits of Figure 4, each on a face of its own
     steps: int  # pictures along one edit
     seed: int

@@ -134,8 +134,9 @@ def edit_terms(
     terms: tuple[str, ...],  # which to compute
 ) -> dict[str, Tensor]:
     """The unweighted loss terms of the edited pictures, one value per sample."""
+    ws = matrix(original.ws, delta)  # in full precision, as T is saved and used
     with autocast(config.precision, models.device)():
-        edited = models.images(matrix(original.ws, delta))
+        edited = models.images(ws)
         found: dict[str, Tensor] = {}
         if "regression" in terms:
             scores = models.regressor(edited).float()[:, columns]
@@ -148,6 +149,8 @@ def edit_terms(
             found["adversarial"] = adversarial_loss(
                 models.discriminator(edited).float(), form=config.adversarial
             )
+        if "latent" in terms:
+            found["latent"] = matrix.squared_length(delta)
         if "landmark" in terms:
             found["landmark"] = landmark_loss(
                 models.points(edited),
@@ -164,12 +167,13 @@ def edit_chances(config: DirectionsConfig, names: tuple[str, ...]) -> Tensor:
 
 
 def term_weights(config: DirectionsConfig) -> dict[str, float]:
-    """lambda_1..4 by the names of the terms; a term of weight 0 is not computed."""
+    """lambda_1..4 and that of the edit's length by the names of the terms; one of 0 is not computed."""
     weights = {
         "regression": config.lambda_regression,
         "content": config.lambda_content,
         "adversarial": config.lambda_adversarial,
         "landmark": config.lambda_landmark,
+        "latent": config.lambda_latent,
     }
     return {name: weight for name, weight in weights.items() if weight}
 

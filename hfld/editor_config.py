@@ -74,6 +74,7 @@ class SDFlowFit:
     solver_steps: int
     encoder_width: int
     encoder_steps: int  # the encoder alone, before all terms together
+    flow_steps: int  # the flow alone, after the encoder
     weight_information: float  # times a mean over the attributes, of which an edit changes one
 
 

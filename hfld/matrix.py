@@ -39,6 +39,11 @@ class DirectionMatrix(nn.Module):
     def T(self) -> Tensor:  # [A, L or 1, w_dim]
         return self.coordinates if self.axes is None else self.coordinates @ self.axes
 
+    def squared_length(self, delta: Tensor) -> Tensor:  # [N, A] -> [N]
+        """How far the edits move ws: squared, mean over layers, along `axes` in their lengths."""
+        moved = torch.einsum("na,ald->nld", delta, self.coordinates)
+        return moved.square().sum(dim=2).mean(dim=1)
+
     def forward(self, ws: Tensor, delta: Tensor) -> Tensor:  # [N, L, w_dim], [N, A] -> [N, L, w_dim]
         return ws + torch.einsum("na,ald->nld", delta, self.T.expand(-1, ws.shape[1], -1))
 

@@ -57,6 +57,8 @@ def kept_change(rows: pd.DataFrame) -> pd.DataFrame:
     """
     change = rows[rows["quantity"] == "target_change"]
     table = change.pivot(index="per_pixel", columns="attribute", values="value").sort_index()
+    if 0.0 not in table.index:
+        raise ValueError(f"weights {list(table.index)}: none is 0, the baseline that shares are counted from")
     return table / table.loc[0.0]
 
 

@@ -29,6 +29,7 @@ CONFIG = DirectionsConfig(
     lambda_content=0.05,
     lambda_adversarial=0.05,
     lambda_landmark=100.0,
+    lambda_latent=0.0,
     landmark_norm="l1",
     landmark_unit="normalized",
     sampling="delta",
@@ -151,6 +152,24 @@ def test_an_axis_along_which_nothing_varies_has_an_inverse():
     scores = w[:, :1].sigmoid()
     assert regressed(w, scores, axes).isfinite().all()
     assert (regressed(w, scores, axes)[0, 0] @ axes)[[1, 3]].abs().max() < 1e-4
+
+
+def test_an_edits_length_is_its_mahalanobis_distance():
+    w = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0)) @ torch.tensor(
+        [[3.0, 0.0, 0.0, 1.0], [0.0, 0.2, 0.0, 0.0], [0.0, 0.5, 1.0, 0.0], [0.0, 0.0, 0.0, 2.0]]
+    )
+    matrix = DirectionMatrix(attributes=3, rows=5, w_dim=4, seed=0, axes=principal_axes(w))
+    ws, delta = torch.zeros(6, 5, 4), torch.rand(6, 3) - 0.5
+    moved = (matrix(ws, delta) - ws).detach()
+    expected = torch.einsum("nld,de,nle->nl", moved, torch.linalg.inv(torch.cov(w.T)), moved).mean(dim=1)
+    torch.testing.assert_close(matrix.squared_length(delta).detach(), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_latent_term_keeps_edits_short(tmp_path):
+    free = fit(tmp_path / "a", steps=100, lr=0.05)
+    kept = fit(tmp_path / "b", steps=100, lr=0.05, lambda_latent=10.0)
+    assert kept.T.norm() < 0.5 * free.T.norm()
+    assert kept.history[0].keys() - free.history[0].keys() == {"latent"}
 
 
 def test_a_step_in_principal_axes_is_a_share_of_their_length(tmp_path):

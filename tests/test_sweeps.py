@@ -81,3 +81,5 @@ def test_the_rule_takes_the_heaviest_weight_before_the_edit_is_lost():
     np.testing.assert_allclose(kept_change(rows)["A1"], [1.0, 1.0, 0.75, 0.75, 1.0])
     assert heaviest(rows) == 0.3  # 1.0 lost one edit, 3.0 comes after it
     assert heaviest(rows, keep=0.8) == 0.1
+    with pytest.raises(ValueError, match="none is 0, the baseline"):
+        heaviest(rows[rows["per_pixel"] > 0])

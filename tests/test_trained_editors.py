@@ -370,6 +370,13 @@ def test_the_encoder_of_sdflow_may_learn_alone_first():
     assert joint["distillation"] < without["distillation"]
 
 
+def test_the_flow_of_sdflow_may_learn_the_density_first():
+    editor = fit(SDFlow, encoder_steps=5, flow_steps=60, flow_batch=16, steps=2)
+    assert list(dict.fromkeys(row["part"] for row in editor.history)) == ["encoder", "density", "flow"]
+    alone = [row["total"] for row in editor.history if row["part"] == "density"]
+    assert sum(alone[-5:]) < sum(alone[:5])
+
+
 @every
 def test_standardised_latents_are_in_units_of_their_spread(kind, ws):
     bank, changes = toy_bank(), {"steps": 20} | ({"image_batch": 4} if kind is AdaTrans else {})

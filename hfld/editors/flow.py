@@ -8,7 +8,6 @@ number is allowed, also beyond [0, 1], where the flow extrapolates. The flow tre
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
@@ -75,10 +74,10 @@ class SDFlowConfig(FlowConfig):
     encoder_depth: Literal[18, 34, 50] = 18
     encoder_width: int = 16
     encoder_stem: Literal["imagenet", "half", "small"] = "half"
-    encoder_steps: int = (
-        0  # E learns R's scores by cross entropy first; the reference starts with all terms at once
-    )
+    encoder_steps: int = 0  # E learns R's scores by cross entropy first; the reference starts with all terms
     encoder_batch: int = 32
+    flow_steps: int = 0  # the flow learns the density of rows under R's scores next, without images
+    flow_batch: int = 64
 
 
 _OFFICIAL = {
@@ -259,11 +258,15 @@ class SDFlow(_FlowEditor):
             with torch.no_grad():
                 return self._images(ws)
 
-        def first(i: int) -> dict[str, Tensor]:
+        def classify(i: int) -> dict[str, Tensor]:
             index = batch_indices(i, count=len(rows), batch=config.encoder_batch, seed=config.seed)
             return {"cross_entropy": regression_loss(encode(draw(bank.ws[index])), scores[index])}
 
-        def step(i: int) -> dict[str, Tensor]:
+        def density(i: int) -> dict[str, Tensor]:
+            index = batch_indices(i, count=len(rows), batch=config.flow_batch, seed=config.seed)
+            return {"likelihood": self._encode(rows[index], scores[index], self._generator(i))[1]}
+
+        def joint(i: int) -> dict[str, Tensor]:
             generator = self._generator(i)
             index = batch_indices(i, count=len(rows), batch=config.batch, seed=config.seed)
             images = draw(bank.ws[index])
@@ -282,11 +285,17 @@ class SDFlow(_FlowEditor):
                 terms["landmark"] = self._landmark_term(images, drawn)
             return terms
 
-        loop = partial(self._loop, bank=bank, lr=config.lr)
-        alone = loop("encoder", encoder, first, steps=config.encoder_steps) if config.encoder_steps else []
-        joint = loop("flow", self.network, step, steps=config.steps)
-        parts = {"encoder": alone, "flow": joint} if alone else {"flow": joint}
-        self.history = [{"part": part, **row} for part, log in parts.items() for row in log]
+        parts = (
+            ("encoder", encoder, classify, config.encoder_steps),
+            ("density", self._flow, density, config.flow_steps),
+            ("flow", self.network, joint, config.steps),
+        )
+        self.history = [
+            {"part": part, **row}
+            for part, module, step, steps in parts
+            if steps
+            for row in self._loop(part, module, step, bank=bank, steps=steps, lr=config.lr)
+        ]
 
 
 def _mse(a: Tensor, b: Tensor) -> Tensor:

@@ -135,9 +135,11 @@ def edit_terms(
 ) -> dict[str, Tensor]:
     """The unweighted loss terms of the edited pictures, one value per sample."""
     ws = matrix(original.ws, delta)  # in full precision, as T is saved and used
+    found: dict[str, Tensor] = {}
+    if "latent" in terms:
+        found["latent"] = matrix.squared_length(delta)
     with autocast(config.precision, models.device)():
         edited = models.images(ws)
-        found: dict[str, Tensor] = {}
         if "regression" in terms:
             scores = models.regressor(edited).float()[:, columns]
             found["regression"] = regression_loss(scores, target, form=config.regression)
@@ -149,8 +151,6 @@ def edit_terms(
             found["adversarial"] = adversarial_loss(
                 models.discriminator(edited).float(), form=config.adversarial
             )
-        if "latent" in terms:
-            found["latent"] = matrix.squared_length(delta)
         if "landmark" in terms:
             found["landmark"] = landmark_loss(
                 models.points(edited),

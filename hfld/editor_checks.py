@@ -17,8 +17,8 @@ from hfld.judges import read
 
 FLAT = 0.05
 """A loss is flat if the last fifth of the steps brought no more than this share of its whole fall."""
-FACTORS = (1.0, 2.0, 4.0)
-"""Strengths that are tried on an editor that moves too little; matching allows 4 as well."""
+FACTORS = (1.0, 0.5, 2.0, 4.0)
+"""Strengths that are tried on an editor that moves too little: it may be weak, or past its peak."""
 
 
 def fitting_profile(profile: Profile) -> Profile:
@@ -67,7 +67,7 @@ def _numbered(part: str, values: Sequence[float]) -> list[dict[str, Any]]:
 def flattening(history: pd.DataFrame) -> dict[str, float]:
     """Part -> what the last fifth of the log gained over the fifth before, as a share of the whole fall.
 
-    Negative where the loss rose again; 0 where it never fell.
+    Negative where the loss rose again at last; 1 where it is higher than it began.
     """
     found = {}
     for part, rows in history.groupby("part", sort=False):
@@ -75,7 +75,7 @@ def flattening(history: pd.DataFrame) -> dict[str, float]:
         fifth = max(1, len(total) // 5)
         first, last = total[:fifth].mean(), total[-fifth:].mean()
         before = total[-2 * fifth : -fifth].mean() if len(total) > fifth else first
-        found[part] = float((before - last) / (first - last)) if first > last else 0.0
+        found[part] = float((before - last) / (first - last)) if first > last else float(first < last)
     return found
 
 

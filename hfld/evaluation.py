@@ -369,7 +369,7 @@ def _with_residuals(matches: pd.DataFrame, rows: pd.DataFrame, reference: tuple[
     reached = at.set_index(["attribute", "method"])["value"]
     keys = list(zip(matches["attribute"], matches["method"], strict=True))
     matches["test"] = [reached[key] for key in keys]
-    weaker = matches[matches["method"].isin(reference) & (matches["factor"] == 1)]
+    weaker = matches[matches["method"].isin(reference) & (matches["native"] == matches["goal"])]
     goal = {row.attribute: reached[row.attribute, row.method] for row in weaker.itertuples()}
     matches["test_residual"] = [
         change - goal[attribute] for (attribute, _), change in zip(keys, matches["test"], strict=True)

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
+LEAST = 1 / 16  # factor that is tried of an edit that is past its peak
+
+
 @dataclass(frozen=True)
 class Match:
     """How one method was matched at one attribute; changes are the tuning judge's, on validation latents."""
@@ -30,7 +33,7 @@ def match_strengths(
     reference: tuple[str, str],
     tolerance: float = 0.005,  # of a score in [0, 1]
     cap: float = 4.0,  # largest |factor|
-    evaluations: int = 8,  # at most, for each method
+    evaluations: int = 16,  # at most, for each method
 ) -> dict[str, Match]:
     """A Match for every method; the goal is the smaller native change of the reference methods present."""
     native = {method: change(1.0) for method, change in changes.items()}
@@ -51,7 +54,8 @@ def match_strengths(
             limits = {"tolerance": tolerance, "cap": cap, "evaluations": evaluations}
             factor, reached = find_factor(change, native=native[method], goal=goal, **limits)
             failed = abs(reached - goal) > tolerance
-            reason = f"closest change {reached:.3f} within |factor| <= {cap:g}" if failed else ""
+            where = f"within |factor| <= {cap:g} and {evaluations} evaluations"
+            reason = f"closest change {reached:.3f} {where}" if failed else ""
             matches[method] = Match(factor=factor, validation=reached, failed=failed, reason=reason, **key)
     return matches
 
@@ -65,7 +69,8 @@ def find_factor(
     cap: float,
     evaluations: int,
 ) -> tuple[float, float]:
-    """(factor, change) with change within `tolerance` of `goal`: bracket by doubling, then the Illinois rule.
+    """(factor, change) with change within `tolerance` of `goal`: bracket by halving where the change is past
+    its peak and by doubling elsewhere, then the Illinois rule.
 
     change(0) is 0. A direction that moves the target the wrong way is tried backwards (a random one has no
     sign).
@@ -74,17 +79,25 @@ def find_factor(
     far = (sign, native if sign > 0 else change(sign))
     tried = [(0.0, 0.0), (1.0, native), far]
     near = (0.0, 0.0)
-    while far[1] < goal - tolerance and abs(far[0]) < cap:
-        near, factor = far, sign * min(2 * abs(far[0]), cap)
-        far = (factor, change(factor))
-        tried.append(far)
+
+    def try_at(factor: float) -> tuple[float, float]:
+        tried.append((factor, change(factor)))
+        return tried[-1]
+
+    if far[1] < goal - tolerance:
+        half = try_at(sign / 2)
+        past_its_peak = half[1] > far[1]
+        if past_its_peak:
+            far = half
+            while far[1] < goal - tolerance and abs(far[0]) > LEAST:
+                far = try_at(far[0] / 2)
+        while not past_its_peak and far[1] < goal - tolerance and abs(far[0]) < cap:
+            near, far = far, try_at(sign * min(2 * abs(far[0]), cap))
     low, high, side = near[1] - goal, far[1] - goal, 0
     for _ in range(evaluations - len(tried) + 2):
         if min(abs(reached - goal) for _, reached in tried) <= tolerance or high < 0 or low == high:
             break
-        factor = (near[0] * high - far[0] * low) / (high - low)
-        reached = change(factor)
-        tried.append((factor, reached))
+        factor, reached = try_at((near[0] * high - far[0] * low) / (high - low))
         if reached < goal:  # the end that stays twice in a row counts half
             near, low, high, side = (factor, reached), reached - goal, high / (2 if side < 0 else 1), -1
         else:

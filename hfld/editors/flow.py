@@ -222,7 +222,7 @@ class SDFlow(_FlowEditor):
     network: nn.ModuleDict  # flow, encoder
 
     def condition(self, ws: Tensor) -> Tensor:
-        return self._remembered(ws, self._estimate)
+        return self._remembered("condition", ws, self._estimate)
 
     @property
     def _flow(self) -> ConditionalFlow:

@@ -145,7 +145,7 @@ class TrainedEditor:
 
     def scores(self, ws: Tensor) -> Tensor:
         """R(G(ws)) of this editor's attributes, [N, A]."""
-        return self._remembered(ws, lambda ws: self._connected().score(ws)[:, self.columns])
+        return self._remembered("scores", ws, lambda ws: self._connected().score(ws)[:, self.columns])
 
     def _network(self, rows: int, w_dim: int) -> nn.Module:
         """The untrained network for latents [N, rows, w_dim]."""
@@ -178,11 +178,12 @@ class TrainedEditor:
             torch.manual_seed(self.config.seed)
             self.network = self._network(*self.shape).to(bank.ws.device)
 
-    def _remembered(self, ws: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
+    def _remembered(self, what: str, ws: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
         """read(ws), remembered for the last ws: many strengths are tried on the same one."""
-        if self._read is None or self._read[0].shape != ws.shape or not torch.equal(self._read[0], ws):
-            self._read = (ws.clone(), read(ws))
-        return self._read[1]
+        last = self._read.get(what)
+        if last is None or last[0].shape != ws.shape or not torch.equal(last[0], ws):
+            self._read[what] = last = (ws.clone(), read(ws))
+        return last[1]
 
     def _connected(self) -> Models:
         if self.models is None:

@@ -70,6 +70,8 @@ DEFAULTS = {
     "validation": 512,  # the last ones of the data
     "seed": 1,
 }
+MAY_CHANGE = {"minutes", "log_seconds", "save_seconds", "note"}
+"""What may differ between a checkpoint's config and that of the run that continues it."""
 
 
 def stage_size(progress: float, stages: dict[int, float]) -> tuple[int, float]:
@@ -177,14 +179,33 @@ class Run:
         return {name: part for name, part in named.items() if part is not None}
 
     def save(self, path: Path, config: dict) -> None:
+        """FloatingPointError if a weight is not finite: the file that is there stays."""
+        for name in ("g", "average", "d"):
+            for key, value in self.parts()[name].state_dict().items() if name in self.parts() else ():
+                if not torch.isfinite(value).all():
+                    raise FloatingPointError(
+                        f"after step {self.step} {name}.{key} is not finite; {path} is the last good state"
+                    )
         counters = {k: getattr(self, k) for k in ("step", "stage_step", "images", "seconds", "stage")}
         saved = {name: part.state_dict() for name, part in self.parts().items()}
         saved |= {"counters": counters, "rng": torch.get_rng_state(), "config": json.dumps(config)}
         torch.save(saved, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, config: dict) -> None:
+        """ValueError if the checkpoint was made under another config, but for MAY_CHANGE."""
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        old, new = json.loads(saved["config"]), json.loads(json.dumps(config))
+        different = [
+            f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} asked"
+            for key in sorted((old.keys() | new.keys()) - MAY_CHANGE)
+            if old.get(key, "absent") != new.get(key, "absent")
+        ]
+        if different:
+            raise ValueError(
+                f"{path} holds a run made under other parameters; use another folder or delete it. "
+                f"Different: {'; '.join(different)}"
+            )
         for name, part in self.parts().items():
             part.load_state_dict(saved[name])
         for name, value in saved["counters"].items():
@@ -265,10 +286,11 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
         dist.init_process_group("gloo", init_method=store, rank=rank, world_size=workers)
     run_dir, budget = Path(paths["run"]), config["minutes"] * 60
     checkpoint = run_dir / "checkpoint.pt"
+    inputs = {**config, "data": paths["data"], "start": paths["start"]}
     data = Portraits([Path(folder) for folder in paths["data"]], config["validation"])
     run = Run(config, device, adversarial)
     if checkpoint.is_file():
-        run.load(checkpoint)
+        run.load(checkpoint, inputs)
     elif paths["start"]:
         run.start_from(Path(paths["start"]))
     features = tutor = None
@@ -324,10 +346,15 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
                 mean_gradients(list(run.d.parameters()), 0.0)
             run.d_optimizer.param_groups[0]["lr"] = config["d_lr"] * factor
             run.d_optimizer.step()
+        values = {key: float(value) for key, value in terms.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise FloatingPointError(
+                f"training diverged at step {run.step}: {values}; {checkpoint} is the last good state, if any"
+            )
         run.step, run.stage_step, run.images = run.step + 1, run.stage_step + 1, run.images + config["batch"]
         if rank == 0:
             ema_update(run.average, run.g, config["batch"], run.images, config["ema_images"])
-            window.append({key: float(value) for key, value in terms.items()})
+            window.append(values)
         now = time.monotonic()
         run.seconds, last = run.seconds + now - last, now
         if rank != 0:
@@ -346,16 +373,12 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
                 for key in sorted({k for w in window for k in w})
             }
             row["images_per_s"] = (run.images - logged[0]) / max(run.seconds - logged[1], 1e-9)
-            if not all(math.isfinite(value) for value in row.values()):
-                raise FloatingPointError(
-                    f"training diverged at step {run.step}: {row}; {checkpoint} is the last good state"
-                )
             row |= validate(run, data, size, device, autocast, run_dir / f"samples_{size}.png")
             append_row(run_dir / "log.csv", row)
             print(" ".join(f"{k}={v:.4g}" for k, v in row.items()), flush=True)
             window, logged, next_log = [], (run.images, run.seconds), run.seconds + config["log_seconds"]
         if run.seconds >= next_save or done:
-            run.save(checkpoint, config)
+            run.save(checkpoint, inputs)
             next_save = run.seconds + config["save_seconds"]
         last = time.monotonic()  # logging and saving are outside the budget
     if workers > 1:

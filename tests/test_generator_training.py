@@ -141,3 +141,36 @@ def test_the_same_mapping_network_is_taken_as_it_is(world):
     run.start_from(folder / "old.safetensors")
     for key, value in load_network(folder / "old.safetensors").state_dict().items():
         assert torch.equal(value, run.g.state_dict()[key])
+
+
+def test_a_checkpoint_of_another_run_is_refused(world):
+    config, paths, folder = world
+    (folder / "run").mkdir()
+    inputs = {**config, "data": paths["data"], "start": None}
+    script.Run(config, "cpu", adversarial=False).save(folder / "run" / "checkpoint.pt", inputs)
+    script.Run(config, "cpu", adversarial=False).load(
+        folder / "run" / "checkpoint.pt", {**inputs, "minutes": 9, "note": "", "log_seconds": 1}
+    )
+    with pytest.raises(ValueError, match=r"Different: lr: 0\.0025 there, 0\.1 asked; start: None there, 'x"):
+        script.train(0, 1, {**config, "lr": 0.1}, {**paths, "start": "x.pt"})
+    with pytest.raises(ValueError, match="Different: data: "):
+        script.train(0, 1, config, {**paths, "data": 2 * paths["data"]})
+
+
+def test_nan_leaves_the_last_good_checkpoint(world, monkeypatch):
+    config, paths, folder = world
+    run = script.Run(config, "cpu", adversarial=False)
+    run.save(folder / "kept.pt", config)
+    before = (folder / "kept.pt").read_bytes()
+    with torch.no_grad():
+        run.average.synthesis.constant.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"average\.synthesis\.constant is not finite"):
+        run.save(folder / "kept.pt", config)
+    assert (folder / "kept.pt").read_bytes() == before
+    (folder / "run").mkdir()
+    monkeypatch.setattr(script, "validate", lambda *_, **__: pytest.fail("logged before it was tested"))
+    nan = {"pixel": torch.tensor(float("nan"), requires_grad=True)}
+    monkeypatch.setattr(script, "reconstruction_loss", lambda *_: dict(nan))
+    with pytest.raises(FloatingPointError, match="diverged at step 0: .*pixel"):
+        script.train(0, 1, config, paths)
+    assert not (folder / "run" / "checkpoint.pt").exists()

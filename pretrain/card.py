@@ -1,6 +1,6 @@
 """card.json as a page that people read."""
 
-from hfld.attributes import ATTRIBUTES, EMOTIONS
+from hfld.attributes import ATTRIBUTES, EMOTIONS, REGIONS
 
 ROLES = {
     "generator": "G: z -> portrait",
@@ -69,9 +69,9 @@ def _networks(card: dict) -> list[str]:
         " a little as well. No two sets share a seed.",
         "",
     ]
-    for name, facts in card["networks"].items():
-        if "note" in facts:
-            lines += [f"{name}: {facts['note']}", ""]
+    for name in ROLES:
+        if note := card["networks"].get(name, {}).get("note"):
+            lines += [f"{name}: {note}", ""]
     return lines
 
 
@@ -105,7 +105,7 @@ def _summary(card: dict) -> list[str]:
         "95 % of portraits are below": lambda s: f"{s['landmarks']['p95']:.3f}",
         **{
             f"landmarks, {region}": lambda s, region=region: f"{s['landmarks']['regions'][region]:.3f}"
-            for region in card["renders"]["natural"]["landmarks"]["regions"]
+            for region in REGIONS
         },
         "balanced emotion accuracy": lambda s: f"{s['emotion']['balanced_accuracy']:.3f}",
         **{f"recall of {e}": lambda s, e=e: f"{s['emotion']['recall'][e]:.3f}" for e in EMOTIONS},

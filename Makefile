@@ -1,11 +1,14 @@
 # The two commands are `make repro` and `make test`; `make help` lists the rest.
 PYTHON ?= python3
 VENV ?= .venv
-TORCH ?= cpu
+# default: the build with CUDA. The one that is installed stays, unless the other is asked for.
+TORCH ?= $(if $(wildcard $(VENV)/.installed-*-default),default,cpu)
 PROFILES := $(shell sed -n '/^active:/,/^[a-z#]/s/^  - //p' params.yaml)
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)-$(TORCH)
+# pip takes one build for the other, which must go first.
+OTHER := $(filter-out %-$(TORCH),$(wildcard $(VENV)/.installed-*))
 STRIPPED := metadata.language_info metadata.papermill cell.metadata.execution cell.metadata.papermill
 # Stage commands call papermill by name.
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -60,6 +63,7 @@ env: $(STAMP) ## .venv with the pinned packages
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %d.%d; try: make env PYTHON=python3.11" % sys.version_info[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(OTHER),rm -f $(OTHER) && $(BIN)/python -m pip uninstall --quiet --yes torch)
 	@if [ "$(TORCH)" = cpu ] && [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ]; then \
 	  version=$$(sed -n 's/^torch==//p' requirements.txt); \
 	  echo "torch $$version, CPU build"; \

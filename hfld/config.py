@@ -234,6 +234,13 @@ class Profile:
             runs=self.root / "runs" / self.name,
         )
 
+    @property
+    def command(self) -> str:
+        """What makes or fetches the networks in `paths.world`."""
+        if self.world.kind == "ffhq":
+            return f"make photographs PROFILES={self.name}"
+        return "python -m pretrain.smoke" if self.world.weights == "data/smoke" else "make data"
+
 
 SECTIONS: dict[str, type] = {
     "world": WorldConfig,
@@ -292,7 +299,27 @@ def load_profile(name: str, *, root: Path = ROOT) -> Profile:
                 attribute_index(attribute)
             except ValueError as error:
                 raise ValueError(f"{where}, section {section}, {key}: {error}") from None
+    _check_values(sections, where)
     return Profile(name=name, root=root, **sections)
+
+
+def _check_values(sections: dict[str, Any], where: str) -> None:
+    """ValueError for values that would only fail hours later."""
+    steps, directions, tables = sections["landmarks"].steps, sections["directions"], sections["tables"]
+    every, edited = directions.validate_every, directions.edited
+    known, most = directions.attributes, tables.validation_latents
+    choice, faces = sections["figures"].choice, len(sections["figures"].attributes)
+    odd = [] if known == "all" else [name for name in tables.attributes if name not in known]
+    for wrong, key, value, expected in (
+        (steps < 1, "landmarks, steps", steps, "at least 1"),
+        (every < 1, "directions, validate_every", every, "at least 1"),
+        (edited is not None and edited < 1, "directions, edited", edited, "at least 1, or null"),
+        (odd, "tables, attributes", ", ".join(odd), "names that are in directions.attributes"),
+        (tables.survey_latents > most, "tables, survey_latents", tables.survey_latents, f"at most {most}"),
+        (choice < faces, "figures, choice", choice, f"at least {faces}, a face for each of its attributes"),
+    ):
+        if wrong:
+            raise ValueError(f"{where}, section {key}: got {value}, expected {expected}")
 
 
 def read_section(cls: type, values: Any, *, where: str) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS
-from hfld.checkpoints import load_network
+from hfld.checkpoints import FETCH, load_network
 from hfld.config import Profile
 from hfld.models import pick_device
 from hfld.networks.resized import resized
@@ -64,7 +64,7 @@ class Judges:
         emotions and identity as DeepFace reads them, in the face that its detector finds if there is one.
         """
         world = profile.world
-        judges = cls.load(profile.paths.world, pick_device(world.device))
+        judges = cls.load(profile.paths.world, pick_device(world.device), command=profile.command)
         if world.kind == "portraits":
             for judge in judges.named().values():
                 judge.to(memory_format=torch.channels_last)  # the layout in which a CPU convolves fastest
@@ -80,14 +80,20 @@ class Judges:
         )
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Judges":
+    def load(
+        cls,
+        folder: Path,
+        device: torch.device | str = "cpu",
+        *,
+        command: str = FETCH,  # what makes or fetches `folder`, for the errors
+    ) -> "Judges":
         """The five judges from `folder` (profile.paths.world)."""
         files = {field.name: f"judge_{field.name}" for field in fields(cls)} | {
             "tuning": "judge_attributes_tuning"
         }
         return cls(
             **{
-                name: load_network(Path(folder) / f"{file}.safetensors", device=device)
+                name: load_network(Path(folder) / f"{file}.safetensors", device=device, command=command)
                 for name, file in files.items()
             }
         )

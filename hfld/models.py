@@ -50,6 +50,7 @@ class Models:
             landmarks=profile.paths.weights / "landmarks.safetensors",
             device=device,
             read_at=profile.world.read_at,
+            command=profile.command,
         )
 
     @classmethod
@@ -60,6 +61,7 @@ class Models:
         landmarks: Path | None = None,
         device: torch.device | str = "cpu",
         read_at: int | None = None,  # side at which R, F and H look, px; None: at pictures as they are
+        command: str = FETCH,  # what makes or fetches `folder`, for the errors
     ) -> "Models":
         """G, D, R and F from `folder` (profile.paths.world), and H from the file `landmarks` if given."""
         files = {name: Path(folder) / f"{name}.safetensors" for name in cls._FILES}
@@ -67,7 +69,7 @@ class Models:
             files["landmarks"] = Path(landmarks)
         commands = {"landmarks": "dvc repro"}  # H is trained here; the rest is fetched
         networks = {
-            name: load_network(path, device=device, command=commands.get(name, FETCH))
+            name: load_network(path, device=device, command=commands.get(name, command))
             for name, path in files.items()
         }
         for name in networks.keys() & {"regressor", "perceptual", "landmarks"}:

@@ -1,6 +1,6 @@
 """card.json as a page that people read."""
 
-from hfld.attributes import ATTRIBUTES, EMOTIONS
+from hfld.attributes import ATTRIBUTES, EMOTIONS, REGIONS
 
 ROLES = {
     "generator": "G: z -> portrait",
@@ -37,6 +37,9 @@ def _introduction(card: dict) -> list[str]:
         f" give portraits of {card['size']} x {card['size']} px. They were trained on drawn portraits alone:"
         " no photograph, no real person, no third-party weights. They carry the project's licence.",
         "",
+        "64 px is what two cores could train; 128 px is the recipe's other size (`world: size` in"
+        " pretrain/params.yaml), not trained yet.",
+        "",
     ]
 
 
@@ -55,8 +58,9 @@ def _networks(card: dict) -> list[str]:
             f"{key} {value}" for key, value in facts["arguments"].items() if not isinstance(value, dict)
         )
         data, recipe = facts.get("portraits"), facts.get("recipe")
-        seen = f"{data['n']:,} {data['mode']}, seed {data['seed']}" if data else "see pretrain/generator.py"
-        work = f"{recipe['steps']:,} x {recipe['batch']}" if recipe else ""
+        seen = f"{data['n']:,} {data['mode']}, seed {data['seed']}" if data else _pairs(facts)
+        steps, batch = (recipe[k] for k in ("steps", "batch")) if recipe else _steps(facts)
+        work = f"{steps:,} x {batch}"
         size = f"{facts['bytes'] / 1e6:.1f}"
         lines.append(f"| {name} | {role} | {facts['network']} ({shape}) | {seen} | {work} | {size} |")
     total = sum(facts["bytes"] for facts in card["networks"].values())
@@ -69,10 +73,26 @@ def _networks(card: dict) -> list[str]:
         " a little as well. No two sets share a seed.",
         "",
     ]
-    for name, facts in card["networks"].items():
-        if "note" in facts:
-            lines += [f"{name}: {facts['note']}", ""]
+    if card["networks"].get("generator", {}).get("phase") == "paired":
+        lines += [
+            "This G is of the paired phase alone. `dvc repro pretrain/dvc.yaml` trains one from the start,"
+            " against D as well: another set than this one, not yet measured.",
+            "",
+        ]
+    for name in ROLES:
+        if note := card["networks"].get(name, {}).get("note"):
+            lines += [f"{name}: {note}", ""]
     return lines
+
+
+def _pairs(facts: dict) -> str:
+    """What G or D was trained on in its last phase."""
+    return f"{facts['pairs']:,} pairs of z and portrait, {facts['phase']} phase, {facts['minutes']:g} minutes"
+
+
+def _steps(facts: dict) -> tuple[int, int]:
+    """Steps and batch of the last phase of G or D."""
+    return facts["steps"], facts["images_seen"] // facts["steps"]
 
 
 def _gates(card: dict) -> list[str]:
@@ -105,7 +125,7 @@ def _summary(card: dict) -> list[str]:
         "95 % of portraits are below": lambda s: f"{s['landmarks']['p95']:.3f}",
         **{
             f"landmarks, {region}": lambda s, region=region: f"{s['landmarks']['regions'][region]:.3f}"
-            for region in card["renders"]["natural"]["landmarks"]["regions"]
+            for region in REGIONS
         },
         "balanced emotion accuracy": lambda s: f"{s['emotion']['balanced_accuracy']:.3f}",
         **{f"recall of {e}": lambda s, e=e: f"{s['emotion']['recall'][e]:.3f}" for e in EMOTIONS},

@@ -6,7 +6,7 @@
 
 The data folders hold z.npy (float32 [N, z_dim]) and images.npy (uint8 [N, S, S, 3]); sampling.npy ([N])
 draws rare portraits more often.
-Options come from the section `generator` of pretrain/params.yaml and from the command line, which wins.
+Options come from pretrain/params.yaml (world.size, generator) and from the command line, which wins.
 Progress is measured in training time: the learning rate has reached zero when the budget ends, however
 busy the machine was; an interrupted run continues.
 """
@@ -16,6 +16,8 @@ import csv
 import json
 import math
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from torch import Tensor, nn
 from hfld.checkpoints import load_network, save_network
 from hfld.config import ROOT
 from hfld.host import reuse_memory
+from hfld.models import autocast
 from hfld.networks.stylegan2 import Discriminator, Generator
 from pretrain.muon import Muon
 from pretrain.paired import (
@@ -42,7 +45,7 @@ from pretrain.paired import (
 )
 
 DEFAULTS = {
-    "size": 64,
+    "size": 64,  # world.size of pretrain/params.yaml, where there is one
     "z_dim": 80,
     "w_dim": 256,
     "mapping_layers": 4,
@@ -70,6 +73,8 @@ DEFAULTS = {
     "validation": 512,  # the last ones of the data
     "seed": 1,
 }
+MAY_CHANGE = {"minutes", "log_seconds", "save_seconds", "note"}
+"""What may differ between a checkpoint's config and that of the run that continues it."""
 
 
 def stage_size(progress: float, stages: dict[int, float]) -> tuple[int, float]:
@@ -177,14 +182,33 @@ class Run:
         return {name: part for name, part in named.items() if part is not None}
 
     def save(self, path: Path, config: dict) -> None:
+        """FloatingPointError if a weight is not finite: the file that is there stays."""
+        for name in ("g", "average", "d"):
+            for key, value in self.parts()[name].state_dict().items() if name in self.parts() else ():
+                if not torch.isfinite(value).all():
+                    raise FloatingPointError(
+                        f"after step {self.step} {name}.{key} is not finite; {path} is the last good state"
+                    )
         counters = {k: getattr(self, k) for k in ("step", "stage_step", "images", "seconds", "stage")}
         saved = {name: part.state_dict() for name, part in self.parts().items()}
         saved |= {"counters": counters, "rng": torch.get_rng_state(), "config": json.dumps(config)}
         torch.save(saved, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, config: dict) -> None:
+        """ValueError if the checkpoint was made under another config, but for MAY_CHANGE."""
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        old, new = json.loads(saved["config"]), json.loads(json.dumps(config))
+        different = [
+            f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} asked"
+            for key in sorted((old.keys() | new.keys()) - MAY_CHANGE)
+            if old.get(key, "absent") != new.get(key, "absent")
+        ]
+        if different:
+            raise ValueError(
+                f"{path} holds a run made under other parameters; use another folder or delete it. "
+                f"Different: {'; '.join(different)}"
+            )
         for name, part in self.parts().items():
             part.load_state_dict(saved[name])
         for name, value in saved["counters"].items():
@@ -221,11 +245,11 @@ class Run:
 
 
 def discriminator_step(
-    run: Run, fake: Tensor, real: Tensor, config: dict, autocast: torch.autocast
+    run: Run, fake: Tensor, real: Tensor, config: dict, precision: Callable[[], AbstractContextManager]
 ) -> dict[str, Tensor]:
     """Non-saturating logistic loss with R1 every 16 steps (StyleGAN2, appendix B).  Leaves gradients in D."""
     run.d_optimizer.zero_grad(set_to_none=True)
-    with autocast:
+    with precision():
         terms = {"d": F.softplus(run.d(fake)).mean() + F.softplus(-run.d(real)).mean()}
     total = terms["d"]
     if run.step % 16 == 0:
@@ -238,11 +262,16 @@ def discriminator_step(
 
 
 def validate(
-    run: Run, data: Portraits, size: int, device: str, autocast: torch.autocast, grid: Path
+    run: Run,
+    data: Portraits,
+    size: int,
+    device: str,
+    precision: Callable[[], AbstractContextManager],
+    grid: Path,
 ) -> dict[str, float]:
     """L1 in [0, 255] levels and detail on held-out pairs, by the averaged weights; writes the sample grid."""
     sums, seen, shown = {"l1": 0.0, "detail": 0.0}, 0, []
-    with torch.no_grad(), autocast:
+    with torch.no_grad(), precision():
         for begin in range(0, len(data.validation), 64):
             z, image = data.batch(data.validation[begin : begin + 64], size, device)
             made = run.average(z, noise="none", size=size).float()
@@ -265,10 +294,11 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
         dist.init_process_group("gloo", init_method=store, rank=rank, world_size=workers)
     run_dir, budget = Path(paths["run"]), config["minutes"] * 60
     checkpoint = run_dir / "checkpoint.pt"
+    inputs = {**config, "data": paths["data"], "start": paths["start"]}
     data = Portraits([Path(folder) for folder in paths["data"]], config["validation"])
     run = Run(config, device, adversarial)
     if checkpoint.is_file():
-        run.load(checkpoint)
+        run.load(checkpoint, inputs)
     elif paths["start"]:
         run.start_from(Path(paths["start"]))
     features = tutor = None
@@ -276,7 +306,7 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
         features = load_network(Path(paths["features"]), device=device)
     if config["tutor"] > 0:
         tutor = load_network(Path(paths["tutor"]), device=device, command="python -m pretrain.tutor")
-    autocast = torch.autocast(device, torch.bfloat16, enabled=not config["fp32"])
+    precision = autocast("fp32" if config["fp32"] else "auto", device)
     share = config["batch"] // workers
     parameters = list(run.g.parameters())
     progress, window, last = run.seconds / budget, [], time.monotonic()
@@ -292,19 +322,19 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
         weight = 1 + config["contrast_weight"] * contrast_map(image) if config["contrast_weight"] else None
 
         run.g.zero_grad(set_to_none=True)
-        with autocast:
+        with precision():
             made = run.g(z, noise="none", size=size).float()
         raw = reconstruction_loss(made, image, weight)
         if features is not None and size == config["size"]:
-            with autocast:
+            with precision():
                 raw["perceptual"] = perceptual_loss(features, made, image)
         if adversarial:
             run.d.requires_grad_(False)
-            with autocast:
+            with precision():
                 raw["adversarial"] = F.softplus(-run.d(made)).mean()
             run.d.requires_grad_(True)
         if tutor is not None and size == config["size"]:
-            with autocast:
+            with precision():
                 raw |= tutor_loss(tutor, made, image)
         total = sum(config[key] * value for key, value in raw.items())
         total.backward()
@@ -319,15 +349,20 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
             run.muon.step()
         terms = {key: value.detach() for key, value in raw.items()}
         if adversarial:
-            terms |= discriminator_step(run, made.detach(), image, config, autocast)
+            terms |= discriminator_step(run, made.detach(), image, config, precision)
             if workers > 1:
                 mean_gradients(list(run.d.parameters()), 0.0)
             run.d_optimizer.param_groups[0]["lr"] = config["d_lr"] * factor
             run.d_optimizer.step()
+        values = {key: float(value) for key, value in terms.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise FloatingPointError(
+                f"training diverged at step {run.step}: {values}; {checkpoint} is the last good state, if any"
+            )
         run.step, run.stage_step, run.images = run.step + 1, run.stage_step + 1, run.images + config["batch"]
         if rank == 0:
             ema_update(run.average, run.g, config["batch"], run.images, config["ema_images"])
-            window.append({key: float(value) for key, value in terms.items()})
+            window.append(values)
         now = time.monotonic()
         run.seconds, last = run.seconds + now - last, now
         if rank != 0:
@@ -346,16 +381,12 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
                 for key in sorted({k for w in window for k in w})
             }
             row["images_per_s"] = (run.images - logged[0]) / max(run.seconds - logged[1], 1e-9)
-            if not all(math.isfinite(value) for value in row.values()):
-                raise FloatingPointError(
-                    f"training diverged at step {run.step}: {row}; {checkpoint} is the last good state"
-                )
-            row |= validate(run, data, size, device, autocast, run_dir / f"samples_{size}.png")
+            row |= validate(run, data, size, device, precision, run_dir / f"samples_{size}.png")
             append_row(run_dir / "log.csv", row)
             print(" ".join(f"{k}={v:.4g}" for k, v in row.items()), flush=True)
             window, logged, next_log = [], (run.images, run.seconds), run.seconds + config["log_seconds"]
         if run.seconds >= next_save or done:
-            run.save(checkpoint, config)
+            run.save(checkpoint, inputs)
             next_save = run.seconds + config["save_seconds"]
         last = time.monotonic()  # logging and saving are outside the budget
     if workers > 1:
@@ -395,11 +426,11 @@ def export(run: Run, data: Portraits, config: dict, run_dir: Path, device: str) 
 
 
 def read_config(arguments: argparse.Namespace) -> dict:
-    """DEFAULTS, then the section `generator` of the parameter file, then the command line."""
-    config = dict(DEFAULTS)
-    sections = (
-        [yaml.safe_load(arguments.params.read_text())["generator"]] if arguments.params.is_file() else []
-    )
+    """DEFAULTS, then world.size and the section `generator` of the parameter file, then the command line."""
+    config, sections = dict(DEFAULTS), []
+    if arguments.params.is_file():
+        params = yaml.safe_load(arguments.params.read_text())
+        sections = [{"size": params["world"]["size"]}, params["generator"]]
     sections.append({k: yaml.safe_load(v) for k, _, v in (item.partition("=") for item in arguments.set)})
     for section in sections:
         unknown = sorted(section.keys() - DEFAULTS.keys())
@@ -443,7 +474,7 @@ def main() -> None:
     parser.add_argument("--log-seconds", type=float, default=60)
     parser.add_argument("--save-seconds", type=float, default=240)
     parser.add_argument("--note", default="", help="what else its users should know, for the file's metadata")
-    parser.add_argument("--fp32", action="store_true", help="where bfloat16 is slow")
+    parser.add_argument("--fp32", action="store_true", help="also where the hardware computes in bfloat16")
     parser.add_argument("--params", type=Path, default=ROOT / "pretrain" / "params.yaml")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the section, YAML"

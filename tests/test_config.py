@@ -77,6 +77,12 @@ def test_unknown_profile_names_the_nearest():
         ),
         (r"^world:\n(  .*\n)+", "world: 3\n", r"section world: expected keys and values, got 3"),
         (r"^world:", "world: [", r"is not YAML"),
+        (r"^  steps: 6", "  steps: 0", r"section landmarks, steps: got 0, expected at least 1"),
+        (r"^  validate_every: 2", "  validate_every: 0", r"directions, validate_every: got 0, expected at"),
+        (r"^  edited: null", "  edited: 0", r"section directions, edited: got 0, expected at least 1"),
+        (r"^  attributes: all", "  attributes: [Male]", r"tables, attributes: got Bald, Black_Hair, "),
+        (r"^  choice: 8", "  choice: 1", r"section figures, choice: got 1, expected at least 2, a face"),
+        (r"^  survey_latents: 4", "  survey_latents: 9", r"survey_latents: got 9, expected at most 8"),
     ],
 )
 def test_wrong_input_gets_one_clear_line(edited, old, new, message):

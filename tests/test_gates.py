@@ -81,6 +81,17 @@ def test_gates_pass_and_fail_where_they_should():
     assert any("renders" in row["gate"] for row in card(0.8, 0.8)["gates"] if not row["passed"])
 
 
+def test_the_card_says_how_the_generator_was_trained():
+    facts = {"arguments": {"size": 64}, "network": "Generator", "bytes": 1, "pairs": 4000, "minutes": 24.0}
+    facts |= {"images_seen": 64_000, "steps": 2000}
+    pages = [
+        model_card({**card(0.98, 0.96), "networks": {"generator": {**facts, "phase": phase}}})
+        for phase in ("paired", "adversarial")
+    ]
+    assert "| 4,000 pairs of z and portrait, paired phase, 24 minutes | 2,000 x 32 |" in pages[0]
+    assert ["not yet measured" in page for page in pages] == [True, False]
+
+
 def test_the_card_names_every_attribute_and_failure():
     page = model_card(card(0.98, 0.89))
     assert all(f"| {name} | 0.980 | 0.980 | 0.890 | 0.980 |" in page for name in ATTRIBUTES)

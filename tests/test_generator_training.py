@@ -1,11 +1,15 @@
+import argparse
 import copy
 import json
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from hfld.checkpoints import load_metadata, load_network, save_network
+from hfld.config import ROOT
 from hfld.networks.reader import Reader
 from hfld.networks.stylegan2 import Generator
 from hfld.portraits.expression import ACTION_UNITS, emotion_percentages
@@ -87,10 +91,13 @@ def world(tmp_path, tutor):
     return config, {**paths, "tutor": str(tmp_path / "tutor.safetensors")}, tmp_path
 
 
-def test_a_run_learns_exports_and_continues(world):
+def test_a_run_learns_exports_and_continues(world, monkeypatch):
     config, paths, folder = world
     (folder / "run").mkdir()
+    precisions = []
+    monkeypatch.setattr(script, "autocast", lambda *given: precisions.append(given) or nullcontext)
     script.train(0, 1, config, paths)
+    assert precisions == [("fp32", "cpu")]
     first = load_network(folder / "run" / "generator.safetensors")
     saved = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)
     assert json.loads(saved["config"])["tutor"] == config["tutor"]
@@ -141,3 +148,50 @@ def test_the_same_mapping_network_is_taken_as_it_is(world):
     run.start_from(folder / "old.safetensors")
     for key, value in load_network(folder / "old.safetensors").state_dict().items():
         assert torch.equal(value, run.g.state_dict()[key])
+
+
+def test_a_checkpoint_of_another_run_is_refused(world):
+    config, paths, folder = world
+    (folder / "run").mkdir()
+    inputs = {**config, "data": paths["data"], "start": None}
+    script.Run(config, "cpu", adversarial=False).save(folder / "run" / "checkpoint.pt", inputs)
+    script.Run(config, "cpu", adversarial=False).load(
+        folder / "run" / "checkpoint.pt", {**inputs, "minutes": 9, "note": "", "log_seconds": 1}
+    )
+    with pytest.raises(ValueError, match=r"Different: lr: 0\.0025 there, 0\.1 asked; start: None there, 'x"):
+        script.train(0, 1, {**config, "lr": 0.1}, {**paths, "start": "x.pt"})
+    with pytest.raises(ValueError, match="Different: data: "):
+        script.train(0, 1, config, {**paths, "data": 2 * paths["data"]})
+
+
+def test_nan_leaves_the_last_good_checkpoint(world, monkeypatch):
+    config, paths, folder = world
+    run = script.Run(config, "cpu", adversarial=False)
+    run.save(folder / "kept.pt", config)
+    before = (folder / "kept.pt").read_bytes()
+    with torch.no_grad():
+        run.average.synthesis.constant.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"average\.synthesis\.constant is not finite"):
+        run.save(folder / "kept.pt", config)
+    assert (folder / "kept.pt").read_bytes() == before
+    (folder / "run").mkdir()
+    monkeypatch.setattr(script, "validate", lambda *_, **__: pytest.fail("logged before it was tested"))
+    nan = {"pixel": torch.tensor(float("nan"), requires_grad=True)}
+    monkeypatch.setattr(script, "reconstruction_loss", lambda *_: dict(nan))
+    with pytest.raises(FloatingPointError, match=r"diverged at step 0: .*pixel"):
+        script.train(0, 1, config, paths)
+    assert not (folder / "run" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_size_comes_from_the_world(size, tmp_path):
+    text = (ROOT / "pretrain" / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("size: 64", f"size: {size}"))
+    options = {"params": tmp_path / "params.yaml", "phase": "paired", "minutes": 1, "fp32": False, "note": ""}
+    options |= {"log_seconds": 1, "save_seconds": 1}
+    config = script.read_config(argparse.Namespace(**options, set=["lr=0.5"]))
+    assert (config["size"], config["lr"], list(config["stages"])[-1]) == (size, 0.5, size)
+    assert script.read_config(argparse.Namespace(**options, set=["size=32"]))["stages"] == {16: 0.1, 32: 0.2}
+    for params in (tmp_path / "params.yaml", Path("absent.yaml")):
+        config = script.read_config(argparse.Namespace(**{**options, "params": params}, set=[]))
+        assert max(config["stages"]) == config["size"]

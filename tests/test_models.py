@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from toy_world import toy_models
 
 from hfld.checkpoints import save_network
+from hfld.config import load_profile
+from hfld.judges import Judges
 from hfld.models import Models, autocast
 from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import Discriminator, Generator
@@ -51,6 +55,20 @@ def test_a_missing_file_names_its_command(folder):
     (folder / "regressor.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="make data"):
         Models.load(folder)
+
+
+@pytest.mark.parametrize("kind", [Models, Judges])
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("portraits", "make data"),
+        ("smoke", "python -m pretrain.smoke"),
+        ("ffhq256", "make photographs PROFILES=ffhq256"),
+    ],
+)
+def test_a_missing_folder_names_its_profiles_command(kind, name, command, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"`{command}`"):
+        kind.of(replace(load_profile(name), root=tmp_path))
 
 
 def test_landmarks_are_optional_until_asked_for():

@@ -66,7 +66,7 @@ CURVES = (
 CLOSE = 0.02
 """Changes of a score that count as the same, although the search wanted them closer."""
 APART = 0.05
-"""Changes on test latents that do not, although those on validation latents, by another judge, were matched."""
+"""Changes on test latents that do not, although on validation latents, by another judge, they matched."""
 UNITS = {**HEADLINE, **EXACT}
 
 
@@ -204,7 +204,8 @@ def findings(rows: pd.DataFrame, matches: pd.DataFrame) -> list[str]:
         )
     for row in _missed(matches).itertuples():
         name = NAMES.get(row.method, row.method)
-        said.append(f"{plain(row.attribute)}, {name}: not matched; {row.reason}.")
+        why = row.reason or f"{row.test_residual:+.3f} off on test latents"
+        said.append(f"{plain(row.attribute)}, {name}: not matched; {why}.")
     return said
 
 

@@ -8,7 +8,6 @@ makes no table.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-
 LEAST = 1 / 16  # factor that is tried of an edit that is past its peak
 
 

@@ -13,7 +13,7 @@ from hfld.editors import Editor, LinearEditor
 from hfld.evaluation import Bench, Latents, evaluate
 from hfld.losses import weight_for_pixel
 
-PER_PIXEL = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+PER_PIXEL = (0.0, 0.03, 0.1, 0.3, 1.0)
 """Weights of the landmark term per pixel at 256 (hfld.losses.weight_per_pixel); 0 is the baseline."""
 
 CURVE = ("target_change", "landmark_drift_px", "emotion_tvd")

@@ -246,7 +246,7 @@ def matching_table(matches: pd.DataFrame, *, data: str) -> Table:
     return Table("matching", "Matched strength", [Block("", grid)], matches, notes)
 
 
-def survey_table(survey: pd.DataFrame, reasons: pd.DataFrame, *, data: str) -> Table:
+def survey_table(survey: pd.DataFrame, reasons: pd.DataFrame, *, data: str, threshold: float = 0.5) -> Table:
     """All 40 attributes: what the baseline disturbs, beside the floor, the larger drift first."""
     cells = Cells(survey)
     strength = cells.strengths[0]
@@ -267,7 +267,8 @@ def survey_table(survey: pd.DataFrame, reasons: pd.DataFrame, *, data: str) -> T
     grid = pd.DataFrame([line for _, line in lines], columns=heads)
     rows = cells.select(quantity=("target_change", "landmark_drift_px", "emotion_tvd", "label_keep"))
     notes = [
-        f"{data}; {_counts(rows)} Native strength. Reportable: the oracle edit moves the judge by over .5."
+        f"{data}; {_counts(rows, 'validation')} Native strength. Reportable: the oracle edit moves the judge "
+        f"by over {threshold:g}."
     ]
     return Table("survey", "What the baseline disturbs, all 40 attributes", [Block("", grid)], rows, notes)
 
@@ -278,6 +279,7 @@ def all_tables(
     *,
     data: str,  # what the numbers were measured on, for every caption
     survey: tuple[pd.DataFrame, pd.DataFrame] | None = None,  # rows, reasons (hfld.evaluation.reportable)
+    report_above: float = 0.5,  # what an attribute needed to be reported
 ) -> dict[str, Table]:
     """name -> Table: table1..table5 as far as the paper's targets are there, then the others."""
     cells = Cells(rows)
@@ -306,7 +308,7 @@ def all_tables(
     if matches is not None and len(matches):
         tables.append(matching_table(matches, data=data))
     if survey is not None:
-        tables.append(survey_table(*survey, data=data))
+        tables.append(survey_table(*survey, data=data, threshold=report_above))
     return {table.name: table for table in tables}
 
 
@@ -335,10 +337,11 @@ def _spaces(cells: Cells, data: str) -> Table:
     return method_table(cells, quantities, name="spaces", title="W beside W+", data=data, methods=methods)
 
 
-def _counts(rows: pd.DataFrame) -> str:
+def _counts(rows: pd.DataFrame, split: str = "test") -> str:
     """How many latents stand behind the numbers of a table, in words."""
     if not len(rows):
         return "no readings."
     low, high, dropped = int(rows["n"].min()), int(rows["n"].max()), int(rows["dropped"].max())
-    latents = f"n = {high} latents" if low == high else f"n = {low} to {high} latents a cell"
+    latents = f"n = {high}" if low == high else f"n = {low} to {high}"
+    latents += f" {split} latents" + (" a cell" if low != high else "")
     return f"{latents}, at most {dropped} dropped." if dropped else f"{latents}, none dropped."

@@ -280,11 +280,18 @@ def test_verdicts_count_attributes_and_know_which_way_is_better():
     # An attribute at which either side did not reach the common change is no comparison.
     matches = pd.DataFrame(
         {"attribute": ["Young", "Male", "Bald"], "method": ["x", "y", "x"], "reason": ["weak", "far", "near"]}
-    ).assign(failed=True, goal=0.3, validation=[0.1, 0.6, 0.31])
+    ).assign(failed=True, goal=0.3, validation=[0.1, 0.6, 0.31], test_residual=0.0)
     (line,) = verdicts(counted(rows, "matched", matches, quantities)).to_dict("records")
     assert list(line.values()) == ["hfld - x", "+1 −0 =1", "+0 −1 =0"]
     (line,) = verdicts(counted(rows, "native", matches, quantities)).to_dict("records")
     assert list(line.values()) == ["hfld - x", "-", "-"]
+    apart = matches.iloc[2:].assign(
+        failed=False, reason="", test_residual=-0.06
+    )  # Bald, x: matched, but not on test
+    (line,) = verdicts(counted(rows, "matched", apart, quantities)).to_dict("records")
+    assert list(line.values()) == ["hfld - x", "+1 −1 =0", "+0 −1 =0"]
+    said = findings(rows, apart)
+    assert said[1:] == ["Bald, x: not matched; -0.060 off on test latents."]
     said = findings(rows, matches)
     assert said[0] == (
         "HFLD against x: better in 1, worse in 1, undecided in 1 of 3 cells; worse in emotion label kept."

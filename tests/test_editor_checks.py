@@ -52,7 +52,8 @@ def test_a_loss_is_flat_when_its_end_brings_little():
     assert falling > FLAT
     assert flattening(log([10, 4, 2, 1, 1, 1, 1, 1, 1, 1]))["flow"] == 0
     assert flattening(log([-1.0, -5, -6, -6, -6, -6, -6, -6, -6, -6.1]))["flow"] < FLAT  # likelihoods
-    assert flattening(log([1.0, 2.0]))["flow"] == 0  # never fell
+    assert flattening(log([1.0, 2.0]))["flow"] == 1  # rose
+    assert flattening(log([1.0, 1.0]))["flow"] == 0
     two = pd.concat([log([5, 1, 1, 1, 1]), log([5, 4, 3, 2, 1]).assign(part="path")])
     assert list(flattening(two)) == ["flow", "path"]
 

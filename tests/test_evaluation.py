@@ -214,6 +214,16 @@ def test_find_factor():
     assert factor == pytest.approx(-2.5, abs=0.02)  # a direction without a sign is turned
     factor, reached = find_factor(lambda f: 0.01 * f, native=0.01, goal=0.5, **limits)
     assert (factor, reached) == (4.0, 0.04)  # out of reach: the closest
+    peaked = {1.0: 0.5, 2.0: 0.04, 0.5: 0.825, 0.25: 0.4}
+    factor, reached = find_factor(
+        lambda f: np.interp(f, [0, *sorted(peaked)], [0, *(peaked[key] for key in sorted(peaked))]),
+        native=0.5, goal=0.573, **limits,
+    )  # fmt: skip
+    assert 0.25 < factor < 0.5  # past its peak: the smaller of the two factors
+    assert abs(reached - 0.573) <= 1e-3
+    steep = lambda f: 1 / (1 + np.exp(-40 * (f - 0.4))) - 1 / (1 + np.exp(16))  # noqa: E731
+    _, reached = find_factor(steep, native=steep(1), goal=0.57, **limits | {"evaluations": 16})
+    assert abs(reached - 0.57) <= 1e-3
 
 
 def test_matching_reports_failure():

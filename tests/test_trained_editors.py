@@ -370,6 +370,13 @@ def test_the_encoder_of_sdflow_may_learn_alone_first():
     assert joint["distillation"] < without["distillation"]
 
 
+def test_scores_and_conditions_of_sdflow_are_not_confused(ws):
+    editor = fit(SDFlow, steps=2)
+    scores = editor.scores(ws)
+    assert not torch.equal(editor.condition(ws), scores)
+    assert torch.equal(editor.scores(ws), scores)
+
+
 def test_the_flow_of_sdflow_may_learn_the_density_first():
     editor = fit(SDFlow, encoder_steps=5, flow_steps=60, flow_batch=16, steps=2)
     assert list(dict.fromkeys(row["part"] for row in editor.history)) == ["encoder", "density", "flow"]

@@ -67,7 +67,7 @@ class TrainedEditor:
         self.shape: tuple[int, int] | None = None  # (L, w_dim)
         self.scale = 1.0  # unit of the latents inside the network
         self.history: list[dict[str, Any]] = []  # training terms, as `hfld.training.train` logs them
-        self._read: tuple[Tensor, Tensor] | None = None
+        self._read: dict[str, tuple[Tensor, Tensor]] = {}  # what -> ws, reading
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ class TrainedEditor:
 
     def connect(self, models: Models) -> Self:
         """Give a loaded editor the networks that it reads images with."""
-        self.models, self._read = models, None
+        self.models, self._read = models, {}
         if self.network is not None:
             self.network.to(models.device)
         return self

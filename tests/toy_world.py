@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from hfld.editors import Bank, GanSpace, InterFaceGan, SeFa
+from hfld.editors import FITTED, TRAINED, Bank, GanSpace, InterFaceGan, SeFa
 from hfld.editors.unsupervised import Validation
 from hfld.models import Models
 
@@ -98,4 +98,5 @@ def fitted_editors(models: Models) -> dict[str, GanSpace | InterFaceGan | SeFa]:
         "interfacegan": InterFaceGan(validation=validation, chosen=0.3),
         "sefa": SeFa(weights=planted_weights(), validation=validation, directions=W_DIM),
     }
-    return {name: editor.fit(bank) for name, editor in editors.items()}
+    new = {name: kind() for name, kind in FITTED.items() if name not in {*editors, *TRAINED}}
+    return {name: editor.fit(bank) for name, editor in (editors | new).items()}

@@ -53,6 +53,18 @@ def test_a_recipe_gives_the_same_state_and_pixels(engine, by):
     )
 
 
+def test_a_locked_recipe_is_bound_to_h():
+    locked = State(**vars(EDIT) | {"expression_lock": True})
+    engine = toy_engine(lock_expression=lambda editor: editor)
+    values = recipes.recipe(engine, locked)
+    assert set(values["weights"]) == {"generator", "regressor", "hfld", "baseline", "landmarks"}
+    assert recipes.state_of(engine, values) == locked
+    other = toy_engine(lock_expression=lambda editor: editor)
+    other.weights = {**other.weights, "landmarks": "0" * 64}
+    with pytest.raises(ValueError, match="made with other weights: landmarks is"):
+        recipes.state_of(other, values)
+
+
 def test_a_recipe_of_other_weights_is_refused(engine):
     values = recipes.recipe(engine, EDIT)
     other = toy_engine(editors={"hfld": toy_editor(gain=2.01), "baseline": toy_editor(drag=0.5)})

@@ -12,7 +12,7 @@ from torch import Tensor
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.checkpoints import sha256
 from hfld.config import InversionConfig, Profile
-from hfld.editors import Editor, directions_file, make_editor, reach
+from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
 from hfld.evaluation import to_bytes
 from hfld.judges import Judges, read, state_hash
 from hfld.models import Models, pick_device
@@ -20,6 +20,9 @@ from hfld.studio.state import Source, State
 from hfld.worlds import PortraitWorld, world_of
 
 HOLD_PASSES = 2  # corrections of the held attributes' scores
+
+NETWORKS = ("generator", "regressor")
+"""What every picture and every strength depends on."""
 
 LockExpression = Callable[[Editor], Editor]
 """An editor -> the same editor, whose edits leave the landmarks where they were."""
@@ -59,21 +62,27 @@ class Engine:
     def from_profile(
         cls, profile: Profile, editors: Sequence[str], *, lock_expression: LockExpression | None = None
     ) -> "Engine":
-        """Load what `profile` names; a missing file's error says which command makes it."""
+        """Load what `profile` names; a missing file's error says which command makes it.
+
+        Where 01_landmarks has trained an H, the expression lock of profile.benchmark is offered.
+        """
         paths = profile.paths
-        made = {name: make_editor(name, weights=paths.weights) for name in editors}
         h = paths.weights / "landmarks.safetensors"
         models = Models.load(
             paths.world,
-            landmarks=h if h.is_file() else None,  # only inversion needs it
+            landmarks=h if h.is_file() else None,  # only inversion and the lock need it
             device=pick_device(profile.world.device),
             read_at=profile.world.read_at,
         )
+        made = {name: make_editor(name, weights=paths.weights, models=models) for name in editors}
+        if lock_expression is None and models.landmarks is not None:
+            lock_expression = _lock_of(profile, models)
         world = world_of(profile)
-        weights = _hashes_of_editors(made)
-        weights |= {name: models.hashes[name] for name in ("generator", "regressor")}
-        files = {name: directions_file(paths.weights, name) for name in editors}
-        weights |= {name: sha256(file) for name, file in files.items() if file.is_file()}
+        weights = _hashes_of_editors(made) | {name: models.hashes[name] for name in NETWORKS}
+        if models.landmarks is not None:
+            weights["landmarks"] = models.hashes["landmarks"]
+        files = [(name, of(paths.weights, name)) for name in editors for of in (directions_file, editor_file)]
+        weights |= {name: sha256(file) for name, file in files if file.is_file()}
         return cls(
             models=models,
             editors=made,
@@ -210,9 +219,18 @@ def within_layers(ws: Tensor, edited: Tensor, layers: tuple[int, int] | None) ->
     return mixed
 
 
+def _lock_of(profile: Profile, models: Models) -> LockExpression:
+    """The lock of the benchmark."""
+    config = profile.benchmark
+    options = {"mode": config.lock, "steps": config.lock_steps, "seed": config.seed}
+    return lambda editor: ExpressionLock(editor, models, **options)
+
+
 def _hashes_of(models: Models, editors: Mapping[str, Editor]) -> dict[str, str]:
     """Hashes of networks and editors that did not come from files."""
-    networks = {name: state_hash(getattr(models, name)) for name in ("generator", "regressor")}
+    networks = {name: state_hash(getattr(models, name)) for name in NETWORKS}
+    if models.landmarks is not None:
+        networks["landmarks"] = state_hash(models.landmarks)
     return networks | _hashes_of_editors(editors)
 
 

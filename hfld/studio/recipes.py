@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hfld.studio.engine import Engine
+from hfld.studio.engine import NETWORKS, Engine
 from hfld.studio.state import Source, State
 
 FORMAT = "hfld recipe"
@@ -19,7 +19,9 @@ LARGEST = 4 << 20  # bytes of a recipe's text; a 1024 px latent is a fifth of a 
 
 def recipe(engine: Engine, state: State) -> dict[str, Any]:
     """Everything needed to make the same pixels again, as plain JSON values."""
-    used = {"generator", "regressor", state.editor, state.second}
+    used = {*NETWORKS, state.editor, state.second}
+    if state.expression_lock:
+        used.add("landmarks")
     return {
         "format": FORMAT,
         "version": VERSION,

@@ -8,7 +8,7 @@ import ipywidgets as W
 import numpy as np
 from ipywidgets import Layout
 
-from hfld.studio import markup
+from hfld.studio import markup, phrases
 from hfld.studio.engine import Engine
 from hfld.studio.own_face import Found, OwnFace, OwnFaces, summary
 
@@ -150,6 +150,4 @@ class PhotoPanel(W.VBox):
     def _failed(self, error: Exception) -> None:
         self._busy = False
         self._redraw()
-        self._say(
-            str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}", error=True
-        )
+        self._say(phrases.plain(error), error=True)

@@ -14,17 +14,16 @@ import ipywidgets as W
 import numpy as np
 from ipywidgets import Layout
 
-from hfld.attributes import attribute_index
 from hfld.config import ROOT, Profile, load_profile
 from hfld.photo_panel import PhotoPanel
 from hfld.sliders import AttributeList
-from hfld.studio import markup
+from hfld.studio import markup, phrases
 from hfld.studio.engine import Engine, Face, LockExpression
 from hfld.studio.gauges import Gauges
 from hfld.studio.latest import LatestQueue, Stage
 from hfld.studio.own_face import OwnFace
 from hfld.studio.pictures import difference, landmark_overlay
-from hfld.studio.session import Session, title, write
+from hfld.studio.session import Session, write
 from hfld.studio.state import LARGEST_SEED, State
 
 EDITORS = ("hfld", "baseline")
@@ -67,7 +66,7 @@ class LatentEditor(W.VBox):
         self._make_controls(engine)
         super().__init__(self._arranged())
         self.add_class("hfld")
-        self.queue = LatestQueue(self._stages(engine), lambda error: self.say(_plain(error), error=True))
+        self.queue = LatestQueue(self._stages(), lambda error: self.say(phrases.plain(error), error=True))
         self._changed(self.session.state)
 
     def close(self) -> None:
@@ -82,7 +81,7 @@ class LatentEditor(W.VBox):
         self.message.value = markup.message(text, error=error)
 
     def _make_controls(self, engine: Engine) -> None:
-        names = [(title(name), name) for name in engine.editors]
+        names = [(phrases.title(name), name) for name in engine.editors]
         small = Layout(width="auto")
         self.seed = W.BoundedIntText(
             min=0, max=LARGEST_SEED, description="Seed", style={"description_width": "38px"},
@@ -113,7 +112,7 @@ class LatentEditor(W.VBox):
             tooltip="106 landmarks, old in orange and new in blue",
             layout=_shown(engine.judges),
         )
-        self.trajectory, self.gauges = W.HTML(), W.HTML()
+        self.unreached, self.trajectory, self.gauges = W.HTML(), W.HTML(), W.HTML()
         self.layers = W.IntRangeSlider(
             min=0, max=engine.rows - 1, value=(0, engine.rows - 1), description="Layers",
             layout=Layout(width="420px"),
@@ -196,7 +195,8 @@ class LatentEditor(W.VBox):
             lambda change: self._fill_gallery() if change["new"] == 1 else None, names="selected_index"
         )
         right = W.VBox(
-            [choice, pictures, self.tabs, self.gauges], layout=Layout(flex="1 1 520px", min_width="0")
+            [choice, pictures, self.unreached, self.tabs, self.gauges],
+            layout=Layout(flex="1 1 520px", min_width="0"),
         )
         body = W.HBox([left, right], layout=Layout(overflow="visible", align_items="stretch"))
         body.add_class("hfld-body")
@@ -225,7 +225,7 @@ class LatentEditor(W.VBox):
             action()
         except Exception as error:
             self._sync(self.session.state)
-            self.say(_plain(error), error=True)
+            self.say(phrases.plain(error), error=True)
 
     @contextmanager
     def _silently(self) -> Iterator[None]:
@@ -256,15 +256,15 @@ class LatentEditor(W.VBox):
             start = self._faces["original"].scores if known else None
             self.attributes.show(state, self.session.engine.known(state.editor), start)
 
-    def _stages(self, engine: Engine) -> list[Stage]:
-        """Pictures at once; gauges when the hand rests; then what compares and what takes longer."""
-        session, preview = self.session, engine.preview is not None
+    def _stages(self) -> list[Stage]:
+        """Quick pictures at once; when the hand rests those at their targets; then what takes longer."""
+        session = self.session
         return [
-            *([Stage(session.previews, self._show_previews)] if preview else []),
-            Stage(session.faces, self._deliver_faces, after=REST if preview else 0.0),
+            Stage(session.previews, self._show_previews),
+            Stage(session.faces, self._deliver_faces, after=REST),
             Stage(self._pasted, lambda state, picture: self.photo.show(session.own_face(state), picture)),
             Stage(lambda state: session.gauges(state, self._faces), self._show_gauges, after=REST),
-            Stage(session.trajectories, self._show_trajectory, after=REST),
+            Stage(lambda state: session.trajectories(state, lock=False), self._show_trajectory, after=REST),
             Stage(lambda state: session.gauges(state, self._faces, floor=True), self._show_gauges),
         ]
 
@@ -275,6 +275,7 @@ class LatentEditor(W.VBox):
                 self._sync(self.session.state)
             self.attributes.show_scores(faces[state.editor].scores)
             self._show_faces()
+            self.unreached.value = markup.hint(phrases.unreached(self.session.engine, state, faces))
 
     def _pasted(self, state: State) -> np.ndarray | None:
         return self.session.pasted(state, oval=self.photo.oval.value, preview=True)
@@ -291,9 +292,23 @@ class LatentEditor(W.VBox):
             self._try(lambda: self.session.use(own))
 
     def _show_previews(self, state: State, pictures: Mapping[str, np.ndarray]) -> None:
-        for name, image in pictures.items():
-            place = self.edited if name == state.editor else self.compared
-            place.value = markup.figure(image, markup.words(name), "preview", _alt(state, name))
+        original = pictures["original"]
+        if self._drawn is None or self._drawn.source != state.source:
+            self._show_original(state, original)
+        for name, place in self._places(state).items():
+            image = pictures[name]
+            if self.show_difference.value and image.shape == original.shape:
+                image = difference(original, image)
+            place.value = markup.figure(image, markup.words(name), "preview", phrases.alt(state, name))
+
+    def _show_original(self, state: State, image: np.ndarray) -> None:
+        alt = f"the unedited face, {state.source.label}"
+        self.original.value = markup.figure(image, "Original", state.source.label, alt)
+
+    def _places(self, state: State) -> dict[str, W.HTML]:
+        """Where the pictures of the state's one or two editors are."""
+        self.compared.layout.display = "none" if state.second is None else None
+        return {state.editor: self.edited} | ({} if state.second is None else {state.second: self.compared})
 
     def _show_faces(self) -> None:
         """The newest pictures, as the toggles ask for them."""
@@ -301,19 +316,15 @@ class LatentEditor(W.VBox):
             return
         original = self._faces["original"]
         old = self.session.points(original.image) if self.show_landmarks.value else None
-        shown = original.image if old is None else landmark_overlay(original.image, old)
-        alt = f"the unedited face, {state.source.label}"
-        self.original.value = markup.figure(shown, "Original", state.source.label, alt)
-        places = {state.editor: self.edited, state.second: self.compared}
-        self.compared.layout.display = "none" if state.second is None else None
-        for name in filter(None, places):
+        self._show_original(state, original.image if old is None else landmark_overlay(original.image, old))
+        for name, place in self._places(state).items():
             image = self._faces[name].image
             view = difference(original.image, image) if self.show_difference.value else image
             if old is not None:
                 view = landmark_overlay(view, old, self.session.points(image))
-            note = _note(state, original, self._faces[name])
-            places[name].value = markup.figure(
-                view, markup.words(name), note, _alt(state, name), original=original.image
+            note = phrases.note(state, original, self._faces[name])
+            place.value = markup.figure(
+                view, markup.words(name), note, phrases.alt(state, name), original=original.image
             )
 
     def _show_gauges(self, state: State, found: Mapping[str, Gauges]) -> None:
@@ -364,21 +375,3 @@ class LatentEditor(W.VBox):
 def _shown(thing: object) -> Layout:
     """Of a control that is hidden where the session has no such thing."""
     return Layout(width="auto", display="none" if thing is None else None)
-
-
-def _note(state: State, original: Face, face: Face) -> str:
-    """The score of the attribute moved last, before and after."""
-    if state.active is None:
-        return ""
-    k = attribute_index(state.active)
-    return f"{state.active.replace('_', ' ')} {original.scores[k]:.2f} → {face.scores[k]:.2f}"
-
-
-def _alt(state: State, editor: str) -> str:
-    edits = ", ".join(f"{name.replace('_', ' ')} towards {t:.2f}" for name, t in state.targets.items())
-    return f"the face of {state.source.label} edited by {title(editor)}: {edits or 'no edit'}"
-
-
-def _plain(error: Exception) -> str:
-    """The error's own words if they were written for people, else with its kind."""
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

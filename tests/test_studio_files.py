@@ -53,6 +53,13 @@ def test_a_recipe_gives_the_same_state_and_pixels(engine, by):
     )
 
 
+def test_an_older_recipe_is_read_and_says_that_edits_now_reach_their_targets(engine):
+    values = recipes.recipe(engine, EDIT) | {"version": 1, "pixels": "of another strength"}
+    assert recipes.state_of(engine, recipes.parse(recipes.to_text(values))) == EDIT
+    assert "edits stopped short of their targets" in recipes.same_pixels(engine, EDIT, values)
+    assert "another processor" in recipes.same_pixels(engine, EDIT, values | {"version": recipes.VERSION})
+
+
 def test_a_locked_recipe_is_bound_to_h():
     locked = State(**vars(EDIT) | {"expression_lock": True})
     engine = toy_engine(lock_expression=lambda editor: editor)

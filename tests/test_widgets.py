@@ -88,6 +88,19 @@ def test_moving_a_slider_changes_both_pictures_and_the_gauges(editor):
     assert float(editor.attributes.rows["Arched_Eyebrows"].score.value) > 0.3
 
 
+def test_a_target_that_is_not_reached_is_said_in_plain_words():
+    editors = {"hfld": toy_editor(gain=0.05), "baseline": toy_editor()}
+    editor = LatentEditor(toy_engine(editors=editors), seed=8)
+    send(slider(editor), 0.9)
+    settled(editor)
+    said = editor.unreached.value
+    send(slider(editor), slider(editor).value - 0.9 + round(editor.session.score("Arched_Eyebrows"), 2))
+    settled(editor)
+    editor.close()
+    assert "HFLD brings Arched Eyebrows to" in said and "baseline" not in said
+    assert "brings" not in editor.unreached.value
+
+
 def test_a_drag_is_undone_at_once(editor):
     start, picture = slider(editor).value, editor.edited.value
     for value in (0.3, 0.5, 0.7, 0.9):

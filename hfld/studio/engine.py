@@ -13,13 +13,13 @@ from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.checkpoints import sha256
 from hfld.config import InversionConfig, Profile
 from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
+from hfld.editors.base import CAP
 from hfld.evaluation import to_bytes
 from hfld.judges import Judges, read, state_hash
 from hfld.models import Models, pick_device
 from hfld.studio.state import Source, State
+from hfld.studio.targets import approach
 from hfld.worlds import PortraitWorld, world_of
-
-HOLD_PASSES = 2  # corrections of the held attributes' scores
 
 NETWORKS = ("generator", "regressor")
 """What every picture and every strength depends on."""
@@ -57,6 +57,10 @@ class Engine:
         if not self.weights:
             self.weights = _hashes_of(self.models, self.editors)
         self.original = lru_cache(maxsize=32)(self._original)
+        self._results = lru_cache(maxsize=32)(self._result)
+        self._factors: dict[
+            tuple[Source, str, str], float
+        ] = {}  # of corrected edits: strength / missing score
 
     @classmethod
     def from_profile(
@@ -124,9 +128,7 @@ class Engine:
 
     def _original(self, source: Source) -> Face:
         z = self.z(source)
-        if z is not None:
-            return self.face(self.models.ws(torch.from_numpy(z)))
-        return self.face(source.ws)
+        return self.face(source.ws if z is None else self.models.ws(torch.from_numpy(z)))
 
     @torch.inference_mode()
     def picture(self, ws: Tensor, size: int | None = None) -> np.ndarray:
@@ -136,61 +138,87 @@ class Engine:
             return to_bytes(self.models.generator.synthesis(ws, noise="fixed", size=size).float())
         return to_bytes(self.models.images(ws).float())
 
-    @torch.inference_mode()
     def face(self, ws: Tensor) -> Face:
         """G(ws) of one ws [1, L, w_dim], and R's scores of it."""
-        x = self.models.images(ws.to(self.models.device)).float()
-        return Face(ws, to_bytes(x)[0], self._scores(x))
-
-    def _scores(self, x: Tensor) -> np.ndarray:
-        return read(self.models.regressor, x.clamp(-1, 1))[0].cpu().numpy()
-
-    @torch.no_grad()  # not inference_mode: an expression lock takes gradients of its own
-    def edited(self, state: State, editor: str | None = None) -> Tensor:
-        """ws [1, L, w_dim] of the state's edits by `editor` (the state's own if None).
-
-        An attribute that the editor does not know is left out. Strengths are native: the missing score.
-        """
-        name = state.editor if editor is None else editor
-        original, known = self.original(state.source), self.known(name)
-        goals = {a: target for a, target in state.targets.items() if a in known}
-        strengths = {a: self._strength(original, self.editors[name], a, goals[a]) for a in goals}
-        held = {a: goals.get(a, float(original.scores[attribute_index(a)])) for a in known if a in state.held}
-        ws = self._compose(state, name, strengths)
-        for _ in range(HOLD_PASSES if held and strengths else 0):
-            scores = self.face(ws).scores
-            for attribute, score in held.items():
-                missing = score - float(scores[attribute_index(attribute)])
-                strengths[attribute] = strengths.get(attribute, 0.0) + missing
-            ws = self._compose(state, name, strengths)
-        return ws
-
-    def _strength(self, original: Face, editor: Editor, attribute: str, target: float) -> float:
-        scores = torch.from_numpy(original.scores)[None]
-        return float(reach(editor, original.ws, attribute, target, lambda ws: scores).strength)
-
-    def _compose(self, state: State, name: str, strengths: Mapping[str, float]) -> Tensor:
-        editor = self.editors[name]
-        if state.expression_lock:
-            if self.lock_expression is None:
-                raise ValueError("there is no expression lock here; switch it off")
-            editor = self.lock_expression(editor)
-        original = self.original(state.source).ws
-        ws = original
-        for attribute in ATTRIBUTES:
-            if attribute in strengths:
-                ws = editor.edit(ws, attribute, strengths[attribute])
-        return within_layers(original, ws, state.layers)
+        ws = ws.to(self.models.device)
+        with torch.inference_mode():
+            x = self.models.images(ws).float()
+            return Face(ws, to_bytes(x)[0], read(self.models.regressor, x.clamp(-1, 1))[0].cpu().numpy())
 
     def result(self, state: State, editor: str | None = None) -> Face:
-        """The edited face."""
-        return self.face(self.edited(state, editor))
+        """The state's edits by `editor` (the state's own if None): R's score of every edited attribute is at
+        its target and of every held one where it was, or as near as a few corrections come.
+
+        An attribute that the editor does not know is left out.
+        """
+        name = state.editor if editor is None else editor
+        wanted = (tuple(state.targets.items()), state.held, state.layers, state.expression_lock)
+        return self._results(state.source, name, *wanted)
+
+    def edited(self, state: State, editor: str | None = None) -> Tensor:
+        """ws [1, L, w_dim] of the result."""
+        return self.result(state, editor).ws
+
+    def _result(
+        self,
+        source: Source,
+        name: str,
+        targets: tuple[tuple[str, float], ...],
+        held: frozenset[str],
+        layers: tuple[int, int] | None,
+        lock: bool,
+    ) -> Face:
+        original, known = self.original(source), self.known(name)
+        native = self._native(original, name, dict(targets))
+        if not native:
+            return original
+        goals = {a: target for a, target in targets if a in known}
+        goals |= {a: float(original.scores[attribute_index(a)]) for a in known if a in held - goals.keys()}
+        editor = self._locked(self.editors[name]) if lock else self.editors[name]
+        face, strengths = approach(
+            lambda strengths: self.face(_compose(editor, original.ws, strengths, layers)),
+            original.scores,
+            goals,
+            native,
+        )
+        for attribute, strength in native.items():
+            if strength:
+                self._factors[source, name, attribute] = strengths[attribute] / strength
+        return face
+
+    @torch.no_grad()
+    def quick(self, state: State, editor: str | None = None) -> Tensor:
+        """ws [1, L, w_dim] of a preview: neither corrected, nor held, nor locked.
+
+        Its strengths are the missing scores, times what the last correction of the same edit has found.
+        """
+        name = state.editor if editor is None else editor
+        original = self.original(state.source)
+        strengths = {
+            attribute: strength * self._factors.get((state.source, name, attribute), 1.0)
+            for attribute, strength in self._native(original, name, state.targets).items()
+        }
+        largest = {a: float(np.clip(s, -CAP, CAP)) for a, s in strengths.items()}
+        return _compose(self.editors[name], original.ws, largest, state.layers)
+
+    def _native(self, original: Face, name: str, targets: Mapping[str, float]) -> dict[str, float]:
+        """Strengths in the editor's own unit, the missing score."""
+        scores, editor, known = torch.from_numpy(original.scores)[None], self.editors[name], self.known(name)
+        return {
+            attribute: float(reach(editor, original.ws, attribute, target, lambda ws: scores).strength)
+            for attribute, target in targets.items()
+            if attribute in known
+        }
+
+    def _locked(self, editor: Editor) -> Editor:
+        if self.lock_expression is None:
+            raise ValueError("there is no expression lock here; switch it off")
+        return self.lock_expression(editor)
 
     def trajectory(self, state: State, attribute: str, steps: int, editor: str | None = None) -> np.ndarray:
         """`attribute` from target 0 to 1, the other edits as they are: uint8 [steps, H, W, 3]."""
-        targets = np.linspace(0, 1, steps)
-        ws = [self.edited(state.with_target(attribute, float(t)), editor) for t in targets]
-        return self.picture(torch.cat(ws))
+        states = [state.with_target(attribute, float(t)) for t in np.linspace(0, 1, steps)]
+        return np.stack([self.result(one, editor).image for one in states])
 
     def check(self, state: State) -> State:
         """The state as this session can show it; ValueError names what does not exist here."""
@@ -208,6 +236,18 @@ class Engine:
                 "it was made with another generator"
             )
         return replace(state, second=None if state.second == state.editor else state.second)
+
+
+@torch.no_grad()  # not inference_mode: an expression lock takes gradients of its own
+def _compose(
+    editor: Editor, ws: Tensor, strengths: Mapping[str, float], layers: tuple[int, int] | None
+) -> Tensor:
+    """The edits one after the other, always in the same order."""
+    edited = ws
+    for attribute in ATTRIBUTES:
+        if attribute in strengths:
+            edited = editor.edit(edited, attribute, strengths[attribute])
+    return within_layers(ws, edited, layers)
 
 
 def within_layers(ws: Tensor, edited: Tensor, layers: tuple[int, int] | None) -> Tensor:

@@ -13,7 +13,8 @@ from hfld.studio.engine import NETWORKS, Engine
 from hfld.studio.state import Source, State
 
 FORMAT = "hfld recipe"
-VERSION = 1
+VERSION = 2
+OLDER = 1  # edits that stopped short of their targets were not corrected
 LARGEST = 4 << 20  # bytes of a recipe's text; a 1024 px latent is a fifth of a megabyte
 
 
@@ -55,7 +56,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
         raise ValueError("this file is not a recipe: it is damaged or no JSON") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"this file is not a recipe: it does not say 'format': '{FORMAT}'")
-    if values.get("version") != VERSION:
+    if values.get("version") not in (OLDER, VERSION):
         raise ValueError(
             f"this recipe has version {values.get('version')!r}; this program reads version {VERSION}"
         )
@@ -106,6 +107,11 @@ def same_pixels(engine: Engine, state: State, values: dict[str, Any]) -> str | N
     """None if the state shows the recipe's pixels, else one sentence about the difference."""
     if values.get("pixels") in (None, pixel_hash(engine.result(state).image)):
         return None
+    if values.get("version") == OLDER:
+        return (
+            "The recipe is loaded, but its pixels differ from the saved ones: when it was made, edits stopped "
+            "short of their targets; now they are corrected."
+        )
     made = values.get("versions", {}).get("torch", "an unknown version")
     return (
         f"The recipe is loaded, but its pixels differ from the saved ones: it was made with torch {made}, "

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import attribute_index
-from hfld.labels import LABELS
 from hfld.own_photo import marked_png, paste_back
 from hfld.studio import exports, recipes
 from hfld.studio.engine import Engine, Face
@@ -158,11 +157,10 @@ class Session:
         }
 
     def previews(self, state: State) -> dict[str, np.ndarray]:
-        """Small pictures of the edits while a slider is dragged."""
+        """Quick pictures while a slider is dragged, small where the full ones are large, and the original."""
         names = [name for name in (state.editor, state.second) if name is not None]
-        free = replace(state, held=frozenset())  # holding a score takes whole pictures
-        return {
-            name: self.engine.picture(self.engine.edited(free, name), self.engine.preview)[0]
+        return {"original": self.engine.original(state.source).image} | {
+            name: self.engine.picture(self.engine.quick(state, name), self.engine.preview)[0]
             for name in names
         }
 
@@ -189,8 +187,12 @@ class Session:
     def _measure_floor(self, ends: tuple[tuple[str, bool], ...]) -> Floor:
         return measure_floor(self.engine, {name: float(end) for name, end in ends})
 
-    def trajectories(self, state: State, steps: int = STEPS) -> dict[str, np.ndarray]:
-        """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1."""
+    def trajectories(self, state: State, steps: int = STEPS, *, lock: bool = True) -> dict[str, np.ndarray]:
+        """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1.
+
+        `lock=False` leaves the expression lock out, which takes too long while somebody waits.
+        """
+        state = state if lock else replace(state, expression_lock=False)
         names = (state.editor, state.second)
         shown = [n for n in names if n is not None and state.active in self.engine.known(n)]
         return {name: self.engine.trajectory(state, state.active, steps, name) for name in shown}
@@ -301,11 +303,6 @@ def write(folder: Path, files: Iterator[tuple[str, bytes]]) -> list[Path]:
     for path, (_, content) in zip(paths, files, strict=True):
         path.write_bytes(content)
     return paths
-
-
-def title(editor: str) -> str:
-    """How an editor is called on the screen."""
-    return LABELS.get(editor, editor)
 
 
 def _numbered(name: str, number: int) -> str:

@@ -192,7 +192,8 @@ class LatentEditor(W.VBox):
             titles=["Trajectory", "Gallery", "Own photo", "Snapshots", "Save", "Advanced"],
         )
         self.tabs.observe(
-            lambda change: self._fill_gallery() if change["new"] == 1 else None, names="selected_index"
+            lambda change: self._try(self._fill_gallery) if change["new"] == 1 else None,
+            names="selected_index",
         )
         right = W.VBox(
             [choice, pictures, self.unreached, self.tabs, self.gauges],

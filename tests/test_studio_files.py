@@ -272,12 +272,8 @@ def test_every_export_can_be_loaded_or_opened_again(session, tmp_path, monkeypat
     for path in paths:
         session.set_seed(11)
         message = session.load(path.name, path.read_bytes())
-        if path.suffix == ".safetensors":
-            session.reset()
-            assert "latent loaded" in message
-        else:
-            assert session.state == state
-            assert message.endswith("recipe loaded, pixel for pixel")
+        assert session.state == state
+        assert message.endswith("recipe loaded, pixel for pixel")
         assert (session.engine.result(session.state).image == image).all()
     session.restore(session.take_snapshot())
     session.load(paths[2].name, paths[2].read_bytes())
@@ -288,6 +284,19 @@ def test_every_export_can_be_loaded_or_opened_again(session, tmp_path, monkeypat
         list(session.files("psd"))
     with pytest.raises(ValueError, match="move a slider first"):
         list(Session(session.engine).files("gif"))
+
+
+def test_a_latent_without_a_recipe_is_shown_as_it_is(session):
+    ws, image = session.engine.edited(session.state), session.engine.result(session.state).image
+    assert session.load("other.safetensors", save({"ws": ws})) == "other.safetensors: latent loaded, unedited"
+    assert session.state.targets == {} and session.state.active is None
+    assert (session.engine.result(session.state).image == image).all()
+    for header in ("no JSON", "[]"):
+        with pytest.raises(ValueError, match="header is damaged"):
+            session.load("x.safetensors", save({"ws": ws}, metadata={"hfld": header}))
+    foreign = exports.latent(ws, recipes.recipe(session.engine, EDIT) | {"weights": {"generator": "other"}})
+    with pytest.raises(ValueError, match="made with other weights"):
+        session.load("x.safetensors", foreign)
 
 
 def test_second_save_keeps_the_first(session, tmp_path):

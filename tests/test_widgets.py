@@ -1,5 +1,6 @@
 """The layout, driven as a browser drives it: by the state that a front end sends."""
 
+import base64
 import io
 import statistics
 import threading
@@ -198,6 +199,22 @@ def test_snapshots_and_gallery(editor):
     editor.faces.children[-1].children[1].click()
     settled(editor)
     assert editor.session.state.source.seed == 8
+
+
+def test_a_broken_file_does_not_empty_the_gallery(editor, tmp_path, monkeypatch):
+    whole = png(np.random.default_rng(0).integers(0, 256, (300, 600, 3), np.uint8))
+    (tmp_path / "whole.png").write_bytes(whole)
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    editor.tabs.selected_index = 1
+    labels = [entry.children[1].description for entry in editor.faces.children]
+    assert labels == [*(f"seed {i}" for i in range(1, 9)), "whole"]
+    sent = editor.faces.children[-1].children[0].value.split("base64,")[1].split('"')[0]
+    assert Image.open(io.BytesIO(base64.b64decode(sent))).size == (192, 96)
+    editor.tabs.selected_index = 0
+    monkeypatch.setattr(editor.session, "gallery", lambda *arguments: 1 / 0)
+    editor.tabs.selected_index = 1
+    assert 'role="alert"' in editor.message.value and "ZeroDivisionError" in editor.message.value
 
 
 def upload(editor, name: str, content: bytes) -> None:

@@ -79,6 +79,17 @@ def read_latent(content: bytes) -> Tensor:
     return torch.as_tensor(tensors["ws"])
 
 
+def recipe_in_latent(content: bytes) -> str | None:
+    """The recipe's text in the header of a latent that `read_latent` has read, None if it carries none."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    try:
+        recipe = json.loads(header.get("__metadata__", {}).get("hfld", "{}")).get("recipe")
+    except (ValueError, AttributeError) as error:
+        raise ValueError("this latent's header is damaged") from error
+    return None if recipe is None else json.dumps(recipe)
+
+
 def gif(frames: Sequence[np.ndarray], *, seconds: float = 0.12) -> bytes:
     """Frames there and back again, for ever."""
     pictures = [Image.fromarray(frame) for frame in (*frames, *frames[-2:0:-1])]

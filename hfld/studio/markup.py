@@ -92,6 +92,8 @@ button.hfld-picture:focus-visible { outline: 3px solid var(--accent); outline-of
 
 SIGNS = {"green": ("●", "within the floor"), "amber": ("▲", "above the floor"), "red": ("■", "far above it")}
 """A shape for each light: colour is never the only difference."""
+THUMBNAIL = 192
+"""Px: twice a thumbnail's width on the page, for dense screens."""
 TARGET_SIGNS = {"green": ("●", "reached"), "amber": ("▲", "partly reached"), "red": ("■", "not reached")}
 
 
@@ -162,6 +164,11 @@ def hint(text: str) -> str:
 
 
 def thumbnail(image: np.ndarray, alt: str) -> str:
+    """A picture at most THUMBNAIL px high and wide: what is saved at 1024 px is not sent at 1024 px."""
+    scale = THUMBNAIL / max(image.shape[:2])
+    if scale < 1:
+        size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
     shown = f'<img src="{data_uri(image)}" alt="{html.escape(alt)}" decoding="sync">'
     return f'<div class="hfld-thumb">{shown}</div>'
 

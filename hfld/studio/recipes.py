@@ -109,8 +109,8 @@ def same_pixels(engine: Engine, state: State, values: dict[str, Any]) -> str | N
         return None
     if values.get("version") == OLDER:
         return (
-            "The recipe is loaded, but its pixels differ from the saved ones: when it was made, edits stopped "
-            "short of their targets; now they are corrected."
+            "The recipe is loaded, but its pixels differ from the saved ones: when it was made, edits "
+            "stopped short of their targets; now they are corrected."
         )
     made = values.get("versions", {}).get("torch", "an unknown version")
     return (

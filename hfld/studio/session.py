@@ -89,7 +89,8 @@ class Session:
         self.set_seed(self._dice())
 
     def set_latent(self, ws: Tensor) -> None:
-        self._go(replace(self.state, source=Source.of_latent(ws)))
+        """A face that may be edited already, without further edits."""
+        self._go(replace(self.state, source=Source.of_latent(ws), targets={}, active=None))
 
     def use(self, own: OwnFace) -> None:
         """The face of a photo, unedited."""
@@ -207,9 +208,12 @@ class Session:
     def load(self, name: str, content: bytes) -> str:
         """Take in a file: recipe, saved picture, saved latent, or a photo. Returns what happened."""
         if name.lower().endswith(".safetensors"):
-            self.set_latent(exports.read_latent(content))
-            return f"{name}: latent loaded"
-        text = content if name.lower().endswith(".json") else exports.recipe_in_png(content)
+            ws = exports.read_latent(content)
+            if (text := exports.recipe_in_latent(content)) is None:
+                self.set_latent(ws)
+                return f"{name}: latent loaded, unedited"
+        else:
+            text = content if name.lower().endswith(".json") else exports.recipe_in_png(content)
         if text is not None:
             return f"{name}: {self.load_recipe(text)}"
         exports.open_picture(content)
@@ -229,16 +233,22 @@ class Session:
     def gallery(
         self, seeds: Sequence[int], folder: Path
     ) -> list[tuple[str, np.ndarray, Callable[[], object]]]:
-        """(label, picture, what opens it) of some seeds and of the newest saved faces in `folder`."""
+        """(label, picture, what opens it) of some seeds and of the newest saved faces in `folder`; files that
+        cannot be read are left out.
+        """
         ws = [self.engine.original(Source.of_seed(seed)).ws for seed in seeds]
         entries = [
             (f"seed {seed}", image, lambda seed=seed: self.set_seed(seed))
-            for seed, image in zip(seeds, self.engine.picture(torch.cat(ws)), strict=True)
+            for seed, image in zip(
+                seeds, self.engine.picture(torch.cat(ws), self.engine.preview), strict=True
+            )
         ]
         saved = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in saved[:SAVED_SHOWN]:
-            content = path.read_bytes()
-            image = np.asarray(exports.open_picture(content).convert("RGB"))
+            try:
+                image = np.asarray(exports.open_picture(path.read_bytes()).convert("RGB"))
+            except (OSError, SyntaxError, ValueError):
+                continue  # a file that is no picture, or half of one, must not hide the others
             entries.append((path.stem, image, lambda path=path: self.load(path.name, path.read_bytes())))
         return entries
 

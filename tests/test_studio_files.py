@@ -90,6 +90,8 @@ def test_a_recipe_of_other_weights_is_refused(engine):
         ({"targets": {"Attractive": 3}}, r"target of Attractive must be a number in \[0, 1\]"),
         ({"targets": {"Atractive": 1}}, "nearest is 'Attractive'"),
         ({"targets": None}, "damaged"),
+        ({"active": "Yuong"}, "nearest is 'Young'"),
+        ({"active": ["Young"]}, "unknown attribute"),
         ({"source": {}}, "damaged"),
         ({"source": {"seed": "7"}}, "seed must be"),
         ({"source": {"ws": "AAAA", "shape": [1, 4, 12]}}, "latent is damaged"),

@@ -129,7 +129,7 @@ def _source_to_json(source: Source) -> dict[str, Any]:
         return {"seed": source.seed}
     values = source.ws.numpy().astype("<f4")
     ws = {"ws": base64.b64encode(values.tobytes()).decode(), "shape": list(values.shape)}
-    return ws | ({"name": source.name} if source.name else {})
+    return ws | {key: value for key in ("name", "photo") if (value := getattr(source, key))}
 
 
 def _source_from_json(values: dict[str, Any]) -> Source:
@@ -138,7 +138,9 @@ def _source_from_json(values: dict[str, Any]) -> Source:
     try:
         array = np.frombuffer(base64.b64decode(values["ws"], validate=True), "<f4")
         return Source.of_latent(
-            torch.from_numpy(array.reshape(values["shape"]).copy()), values.get("name", "")
+            torch.from_numpy(array.reshape(values["shape"]).copy()),
+            values.get("name", ""),
+            values.get("photo", ""),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"the recipe's latent is damaged: {error}") from error

@@ -52,7 +52,7 @@ class Session:
         names = list(engine.editors)
         start = State(source=Source.of_seed(seed), editor=editor or names[0], second=second)
         self.engine, self.changed, self._open_photo = engine, changed, open_photo
-        self._own: dict[str, OwnFace] = {}  # by the key of their latent
+        self._own: dict[str, OwnFace] = {}  # by the key of their source
         self.history = History(engine.check(start))
         self.snapshots: list[Snapshot] = []
         self._dice = dice or _throw
@@ -94,7 +94,7 @@ class Session:
 
     def use(self, own: OwnFace) -> None:
         """The face of a photo, unedited."""
-        source = Source.of_latent(own.found.ws, own.name)
+        source = Source.of_latent(own.found.ws, own.name, own.digest)
         self._own[source.key] = own
         self._go(replace(self.state, source=source, targets={}, active=None))
 

@@ -18,7 +18,7 @@ from hfld.config import ROOT, Profile, load_profile
 from hfld.photo_panel import PhotoPanel
 from hfld.sliders import AttributeList
 from hfld.studio import markup, phrases
-from hfld.studio.engine import Engine, Face, LockExpression
+from hfld.studio.engine import Engine, Face, LockExpression, offered
 from hfld.studio.gauges import Gauges
 from hfld.studio.latest import LatestQueue, Stage
 from hfld.studio.own_face import OwnFace
@@ -26,10 +26,10 @@ from hfld.studio.pictures import difference, landmark_overlay
 from hfld.studio.session import Session, write
 from hfld.studio.state import LARGEST_SEED, State
 
-EDITORS = ("hfld", "baseline")
 GALLERY = range(1, 9)  # seeds
 REST = 0.1  # seconds without a newer edit before gauges are read
 KINDS = {"png": "image/png", "gif": "image/gif", "mp4": "video/mp4", "json": "application/json"}
+LOCK_LEFT_OUT = "Without the expression lock, which takes long; a saved film has it."
 LINKED = 3 << 20  # bytes of a file that is offered as a link in the page
 
 
@@ -42,7 +42,8 @@ class LatentEditor(W.VBox):
     def __init__(
         self,
         source: str | Profile | Engine,  # a profile, or networks
-        editors: Sequence[str] = EDITORS,  # of the profile; the second stands beside the first
+        editors: Sequence[str]
+        | None = None,  # of the profile, the second beside the first; None: all there are
         *,
         seed: int = 1,
         lock_expression: LockExpression | None = None,  # for the profile's editors
@@ -52,10 +53,9 @@ class LatentEditor(W.VBox):
             engine, runs = source, ROOT / "runs" / source.profile
         else:
             profile = load_profile(source) if isinstance(source, str) else source
-            engine, runs = (
-                Engine.from_profile(profile, editors, lock_expression=lock_expression),
-                profile.paths.runs,
-            )
+            editors = offered(profile) if editors is None else editors
+            engine = Engine.from_profile(profile, editors, lock_expression=lock_expression)
+            runs = profile.paths.runs
         self.folder = folder or runs / "faces"
         second = [*engine.editors, None][1]
         opens = self._open_photo if engine.inversion is not None else None
@@ -191,10 +191,7 @@ class LatentEditor(W.VBox):
             ],
             titles=["Trajectory", "Gallery", "Own photo", "Snapshots", "Save", "Advanced"],
         )
-        self.tabs.observe(
-            lambda change: self._try(self._fill_gallery) if change["new"] == 1 else None,
-            names="selected_index",
-        )
+        self.tabs.observe(self._show_tab, names="selected_index")
         right = W.VBox(
             [choice, pictures, self.unreached, self.tabs, self.gauges],
             layout=Layout(flex="1 1 520px", min_width="0"),
@@ -261,13 +258,25 @@ class LatentEditor(W.VBox):
         """Quick pictures at once; when the hand rests those at their targets; then what takes longer."""
         session = self.session
         return [
-            Stage(session.previews, self._show_previews),
-            Stage(session.faces, self._deliver_faces, after=REST),
+            Stage(self._previews, self._show_previews),
+            Stage(self._new_faces, self._deliver_faces, after=REST),
             Stage(self._pasted, lambda state, picture: self.photo.show(session.own_face(state), picture)),
             Stage(lambda state: session.gauges(state, self._faces), self._show_gauges, after=REST),
-            Stage(lambda state: session.trajectories(state, lock=False), self._show_trajectory, after=REST),
             Stage(lambda state: session.gauges(state, self._faces, floor=True), self._show_gauges),
+            Stage(self._trajectories, self._show_trajectory, after=REST),
         ]
+
+    def _previews(self, state: State) -> dict[str, np.ndarray]:
+        return {} if self._drawn == state else self.session.previews(state)
+
+    def _new_faces(self, state: State) -> dict[str, Face]:
+        return self.session.faces(state, stop=self.queue.overtaken)
+
+    def _trajectories(self, state: State) -> dict[str, np.ndarray] | None:
+        """None while another tab is shown."""
+        if self.tabs.selected_index != 0:
+            return None
+        return self.session.trajectories(state, lock=False, stop=self.queue.overtaken)
 
     def _deliver_faces(self, state: State, faces: dict[str, Face]) -> None:
         with self._silently():
@@ -293,6 +302,8 @@ class LatentEditor(W.VBox):
             self._try(lambda: self.session.use(own))
 
     def _show_previews(self, state: State, pictures: Mapping[str, np.ndarray]) -> None:
+        if not pictures:
+            return
         original = pictures["original"]
         if self._drawn is None or self._drawn.source != state.source:
             self._show_original(state, original)
@@ -316,7 +327,7 @@ class LatentEditor(W.VBox):
         if (state := self._drawn) is None:
             return
         original = self._faces["original"]
-        old = self.session.points(original.image) if self.show_landmarks.value else None
+        old = self.session.original_points(state.source) if self.show_landmarks.value else None
         self._show_original(state, original.image if old is None else landmark_overlay(original.image, old))
         for name, place in self._places(state).items():
             image = self._faces[name].image
@@ -331,8 +342,10 @@ class LatentEditor(W.VBox):
     def _show_gauges(self, state: State, found: Mapping[str, Gauges]) -> None:
         self.gauges.value = markup.gauges(found, size=self.session.size)
 
-    def _show_trajectory(self, state: State, rows: Mapping[str, np.ndarray]) -> None:
-        self.trajectory.value = markup.trajectory(rows, state.active or "")
+    def _show_trajectory(self, state: State, rows: Mapping[str, np.ndarray] | None) -> None:
+        if rows is not None:
+            shown = markup.trajectory(rows, state.active or "")
+            self.trajectory.value = shown + markup.hint(LOCK_LEFT_OUT if state.expression_lock else "")
 
     def _open(self, files: Sequence[Mapping[str, Any]]) -> None:
         if not files:
@@ -355,6 +368,13 @@ class LatentEditor(W.VBox):
         button = W.Button(description=label, tooltip=f"open {label}", layout=Layout(width="auto"))
         self._click(button, choose)
         return W.VBox([picture, button], layout=Layout(width="104px", overflow="hidden"))
+
+    def _show_tab(self, change: Mapping[str, Any]) -> None:
+        """What takes long is made when its tab is opened."""
+        if change["new"] == 0:
+            self.queue.submit(self.session.state)
+        elif change["new"] == 1:
+            self._try(self._fill_gallery)
 
     def _fill_gallery(self) -> None:
         """Some seeds, and the faces that were saved here, newest first."""

@@ -14,7 +14,7 @@ from hfld.editors import ExpressionLock, LinearEditor
 from hfld.judges import Judges
 from hfld.models import Models
 from hfld.studio import engine as module
-from hfld.studio.engine import Engine
+from hfld.studio.engine import Engine, offered
 from hfld.studio.state import Source, State
 
 MOVED = State(source=Source.of_seed(8), editor="hfld").with_target("Arched_Eyebrows", 0.9)
@@ -76,3 +76,13 @@ def test_editors_that_read_images_get_the_networks_and_their_files_are_hashed(pr
     assert made.models["adatrans"] is engine.models
     for file, name in (("directions_hfld", "hfld"), ("editor_adatrans", "adatrans")):
         assert engine.weights[name] == sha256(profile.paths.weights / f"{file}.safetensors")
+
+
+def test_all_editors_whose_files_exist_are_offered_hfld_and_baseline_first(profile):
+    profile, _ = profile
+    assert offered(profile) == ("hfld", "baseline")  # what makes them is said when they are missing
+    for file in ("editor_interfacegan", "directions_hfld_w", "directions_baseline", "editor_sdflow_hfld"):
+        (profile.paths.weights / f"{file}.safetensors").write_bytes(b"")
+    names = offered(profile)
+    assert names[:2] == ("hfld", "baseline")
+    assert sorted(names[2:]) == ["hfld_w", "interfacegan", "sdflow_hfld"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.checkpoints import sha256
 from hfld.config import InversionConfig, Profile
-from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
+from hfld.editors import EDITORS, Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
 from hfld.editors.base import CAP
 from hfld.evaluation import to_bytes
 from hfld.judges import Judges, read, state_hash
@@ -23,6 +23,9 @@ from hfld.worlds import PortraitWorld, world_of
 
 NETWORKS = ("generator", "regressor")
 """What every picture and every strength depends on."""
+
+FIRST = ("hfld", "baseline")
+"""Editors that are always offered; the second stands beside the first."""
 
 LockExpression = Callable[[Editor], Editor]
 """An editor -> the same editor, whose edits leave the landmarks where they were."""
@@ -215,10 +218,25 @@ class Engine:
             raise ValueError("there is no expression lock here; switch it off")
         return self.lock_expression(editor)
 
-    def trajectory(self, state: State, attribute: str, steps: int, editor: str | None = None) -> np.ndarray:
-        """`attribute` from target 0 to 1, the other edits as they are: uint8 [steps, H, W, 3]."""
-        states = [state.with_target(attribute, float(t)) for t in np.linspace(0, 1, steps)]
-        return np.stack([self.result(one, editor).image for one in states])
+    def trajectory(
+        self,
+        state: State,
+        attribute: str,
+        steps: int,
+        editor: str | None = None,
+        *,
+        stop: Callable[[], bool] = lambda: False,  # asked before each picture
+    ) -> np.ndarray | None:
+        """`attribute` from target 0 to 1, the other edits as they are: uint8 [steps, H, W, 3].
+
+        None if stopped.
+        """
+        images = []
+        for target in np.linspace(0, 1, steps):
+            if stop():
+                return None
+            images.append(self.result(state.with_target(attribute, float(target)), editor).image)
+        return np.stack(images)
 
     def check(self, state: State) -> State:
         """The state as this session can show it; ValueError names what does not exist here."""
@@ -257,6 +275,15 @@ def within_layers(ws: Tensor, edited: Tensor, layers: tuple[int, int] | None) ->
     mixed = ws.clone()
     mixed[:, layers[0] : layers[1] + 1] = edited[:, layers[0] : layers[1] + 1]
     return mixed
+
+
+def offered(profile: Profile) -> tuple[str, ...]:
+    """HFLD and the baseline, then every other editor whose file exists."""
+    files = {
+        name: [of(profile.paths.weights, name) for of in (directions_file, editor_file)] for name in EDITORS
+    }
+    there = [name for name in EDITORS if any(file.is_file() for file in files[name])]
+    return (*FIRST, *(name for name in there if name not in FIRST))
 
 
 def _lock_of(profile: Profile, models: Models) -> LockExpression:

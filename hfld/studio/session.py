@@ -13,7 +13,7 @@ from hfld.attributes import attribute_index
 from hfld.own_photo import marked_png, paste_back
 from hfld.studio import exports, recipes
 from hfld.studio.engine import Engine, Face
-from hfld.studio.gauges import Floor, Gauges, measure_floor, read, read_gauges
+from hfld.studio.gauges import Floor, Gauges, measure_floor, read, read_gauges, read_points
 from hfld.studio.own_face import OwnFace
 from hfld.studio.pictures import sheet
 from hfld.studio.state import LARGEST_SEED, History, Source, State
@@ -24,6 +24,14 @@ EXPORT_SIDE = 256  # px of films and sheets of smaller faces
 
 OpenPhoto = Callable[[str, bytes], str]
 """Name and content of a picture file: starts to look for its face, and says so."""
+
+
+Stop = Callable[[], bool]
+"""Whether nobody waits for a result any more."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class Session:
         self.snapshots: list[Snapshot] = []
         self._dice = dice or _throw
         self._floor = lru_cache(maxsize=64)(self._measure_floor)
+        self._points = lru_cache(maxsize=32)(lambda source: self.points(engine.original(source).image))
         self._before = lru_cache(maxsize=32)(lambda source: read(engine, engine.original(source).image[None]))
 
     @property
@@ -111,7 +120,7 @@ class Session:
             return None
         face, points = self.engine.result(state).image, None
         if oval and self.engine.judges is not None:
-            points = np.stack([self.points(self.engine.original(state.source).image), self.points(face)])
+            points = np.stack([self.original_points(state.source), self.points(face)])
         return paste_back(own.preview if preview else own.photo, face, landmarks=points)
 
     def set_editor(self, name: str) -> None:
@@ -150,11 +159,11 @@ class Session:
     def restore(self, snapshot: Snapshot) -> None:
         self._go(snapshot.state)
 
-    def faces(self, state: State) -> dict[str, Face]:
-        """Pictures under "original" and the names of the state's one or two editors."""
+    def faces(self, state: State, *, stop: Stop = _never) -> dict[str, Face]:
+        """Pictures under "original" and the names of the state's one or two editors; fewer if stopped."""
         names = [name for name in (state.editor, state.second) if name is not None]
         return {"original": self.engine.original(state.source)} | {
-            name: self.engine.result(state, name) for name in names
+            name: self.engine.result(state, name) for name in names if not stop()
         }
 
     def previews(self, state: State) -> dict[str, np.ndarray]:
@@ -166,8 +175,12 @@ class Session:
         }
 
     def points(self, image: np.ndarray) -> np.ndarray:
-        """The judges' landmarks [106, 2] (x, y) / side of a picture."""
-        return read(self.engine, image[None]).landmarks[0]
+        """The judge's landmarks [106, 2] (x, y) / side of a picture."""
+        return read_points(self.engine, image)
+
+    def original_points(self, source: Source) -> np.ndarray:
+        """The same of an unedited face, read once."""
+        return self._points(source)
 
     def gauges(self, state: State, faces: Mapping[str, Face], *, floor: bool = False) -> dict[str, Gauges]:
         """Gauges of each edited face; with `floor` (half a second when it is new) they have lights."""
@@ -188,15 +201,19 @@ class Session:
     def _measure_floor(self, ends: tuple[tuple[str, bool], ...]) -> Floor:
         return measure_floor(self.engine, {name: float(end) for name, end in ends})
 
-    def trajectories(self, state: State, steps: int = STEPS, *, lock: bool = True) -> dict[str, np.ndarray]:
-        """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1.
+    def trajectories(
+        self, state: State, steps: int = STEPS, *, lock: bool = True, stop: Stop = _never
+    ) -> dict[str, np.ndarray]:
+        """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1; fewer if stopped.
 
         `lock=False` leaves the expression lock out, which takes too long while somebody waits.
         """
         state = state if lock else replace(state, expression_lock=False)
-        names = (state.editor, state.second)
-        shown = [n for n in names if n is not None and state.active in self.engine.known(n)]
-        return {name: self.engine.trajectory(state, state.active, steps, name) for name in shown}
+        names, rows = (state.editor, state.second), {}
+        for name in [n for n in names if n is not None and state.active in self.engine.known(n)]:
+            if (row := self.engine.trajectory(state, state.active, steps, name, stop=stop)) is not None:
+                rows[name] = row
+        return rows
 
     def score(self, attribute: str) -> float:
         """R's score of the unedited face: where the slider stands before it is moved."""

@@ -14,6 +14,7 @@ import ipywidgets as W
 import numpy as np
 from ipywidgets import Layout
 
+from hfld.arrangement import arranged, bar, picture
 from hfld.config import ROOT, Profile, load_profile
 from hfld.photo_panel import PhotoPanel
 from hfld.sliders import AttributeList
@@ -103,19 +104,17 @@ class LatentEditor(W.VBox):
         )
         self.message = W.HTML()
         self.attributes = AttributeList(engine)
-        self.original, self.edited, self.compared = (
-            W.HTML(layout=Layout(flex="1 1 150px", max_width="300px", min_width="120px")) for _ in range(3)
-        )
+        self.original, self.edited, self.compared = (picture() for _ in range(3))
         self.show_difference = W.ToggleButton(description="Difference", tooltip="what changed", layout=small)
         self.show_landmarks = W.ToggleButton(
             description="Landmarks",
-            tooltip="106 landmarks, old in orange and new in blue",
+            tooltip="106 landmarks by the judge, old in orange and new in blue",
             layout=_shown(engine.judges),
         )
         self.unreached, self.trajectory, self.gauges = W.HTML(), W.HTML(), W.HTML()
         self.layers = W.IntRangeSlider(
             min=0, max=engine.rows - 1, value=(0, engine.rows - 1), description="Layers",
-            layout=Layout(width="420px"),
+            layout=Layout(width="420px", max_width="98%"),
         )  # fmt: skip
         self.snapshot = W.Button(description="Take a snapshot", layout=small)
         self.snapshots = W.HBox(layout=Layout(flex_flow="row wrap"))
@@ -167,38 +166,28 @@ class LatentEditor(W.VBox):
             self._click(row.reset, lambda name=name: session.reset(name))
 
     def _arranged(self) -> list[W.Widget]:
-        bar = Layout(flex_flow="row wrap", align_items="center", overflow="visible")
-        head = W.HTML(f"{markup.STYLE}<h2>Latent editor</h2>")
-        source = W.HBox([self.seed, self.dice, self.upload, self.undo, self.redo, self.reset], layout=bar)
-        choice = W.HBox(
-            [self.editor, self.second, self.lock, self.show_difference, self.show_landmarks], layout=bar
-        )
-        left = W.VBox([self.attributes], layout=Layout(flex="0 1 440px", min_width="340px"))
-        left.add_class("hfld-panel")
-        pictures = W.HBox([self.original, self.edited, self.compared], layout=Layout(overflow="visible"))
-        pictures.add_class("hfld-pictures")
         layers = markup.hint(
             "Rows of W+ that an edit may touch: the first shape the face, the last colour it."
         )
-        self.tabs = W.Tab(
-            [
-                W.VBox([self.trajectory]),
-                self.faces,
-                self.photo,
-                W.VBox([self.snapshot, self.snapshots]),
-                W.VBox([W.HBox(list(self.saves.values()), layout=bar), self.saved]),
-                W.VBox([self.layers, W.HTML(layers)]),
-            ],
-            titles=["Trajectory", "Gallery", "Own photo", "Snapshots", "Save", "Advanced"],
+        children, self.tabs = arranged(
+            source=[self.seed, self.dice, self.upload, self.undo, self.redo, self.reset],
+            message=self.message,
+            attributes=self.attributes,
+            choice=[self.editor, self.second, self.lock, self.show_difference, self.show_landmarks],
+            pictures=[self.original, self.edited, self.compared],
+            words=self.unreached,
+            tabs={
+                "Trajectory": W.VBox([self.trajectory]),
+                "Gallery": self.faces,
+                "Own photo": self.photo,
+                "Snapshots": W.VBox([self.snapshot, self.snapshots]),
+                "Save": W.VBox([bar(self.saves.values()), self.saved]),
+                "Advanced": W.VBox([self.layers, W.HTML(layers)]),
+            },
+            gauges=self.gauges,
         )
         self.tabs.observe(self._show_tab, names="selected_index")
-        right = W.VBox(
-            [choice, pictures, self.unreached, self.tabs, self.gauges],
-            layout=Layout(flex="1 1 520px", min_width="0"),
-        )
-        body = W.HBox([left, right], layout=Layout(overflow="visible", align_items="stretch"))
-        body.add_class("hfld-body")
-        return [head, source, self.message, body]
+        return children
 
     def _on(self, widget: W.Widget, action: Callable[[Any], Any]) -> None:
         """Call `action` with the new value when a person has changed it."""
@@ -260,7 +249,7 @@ class LatentEditor(W.VBox):
         return [
             Stage(self._previews, self._show_previews),
             Stage(self._new_faces, self._deliver_faces, after=REST),
-            Stage(self._pasted, lambda state, picture: self.photo.show(session.own_face(state), picture)),
+            Stage(self._pasted, self._show_pasted),
             Stage(lambda state: session.gauges(state, self._faces), self._show_gauges, after=REST),
             Stage(lambda state: session.gauges(state, self._faces, floor=True), self._show_gauges),
             Stage(self._trajectories, self._show_trajectory, after=REST),
@@ -289,6 +278,10 @@ class LatentEditor(W.VBox):
 
     def _pasted(self, state: State) -> np.ndarray | None:
         return self.session.pasted(state, oval=self.photo.oval.value, preview=True)
+
+    def _show_pasted(self, state: State, picture: np.ndarray | None) -> None:
+        left = phrases.outside_the_face(state) if self.photo.oval.value else ""
+        self.photo.show(self.session.own_face(state), picture, left)
 
     def _open_photo(self, name: str, content: bytes) -> str:
         """A picture without a recipe: its face is searched in the background."""

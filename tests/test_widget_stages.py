@@ -9,7 +9,11 @@ from toy_bench import ToyTruth
 from toy_studio import toy_engine
 from toy_world import toy_models
 
+from hfld.arrangement import GAP, MARGIN
+from hfld.attributes import ATTRIBUTES
+from hfld.sliders import called
 from hfld.studio.latest import LatestQueue, Stage
+from hfld.studio.markup import LEGEND, STYLE
 from hfld.studio.session import Session
 from hfld.widgets import LOCK_LEFT_OUT, LatentEditor
 
@@ -124,3 +128,48 @@ def test_landmarks_ask_one_judge_and_the_original_once(monkeypatch):
     x = torch.from_numpy(session.engine.original(source).image).permute(2, 0, 1)[None] / 127.5 - 1
     expected = judges.measure(x.float()).landmarks[0]
     np.testing.assert_allclose(first, expected, atol=1e-6)
+
+
+def pixels(layout: str) -> int:
+    """The basis of a flex layout such as "1 1 340px"."""
+    return int(layout.split()[-1].removesuffix("px"))
+
+
+def test_sliders_and_pictures_stand_side_by_side_from_760_px(editor):
+    left, right = editor.children[-1].children
+    assert f"gap: {GAP}px" in STYLE
+    assert pixels(left.layout.flex) + pixels(right.layout.flex) + GAP + 2 * MARGIN <= 760
+    assert pixels(left.layout.min_width) <= pixels(left.layout.flex)
+    pictures = (editor.original, editor.edited, editor.compared)
+    needed = sum(pixels(picture.layout.min_width) + MARGIN for picture in pictures) + 2 * 10
+    assert needed <= pixels(right.layout.flex)
+    assert editor.layers.layout.max_width == "98%"
+
+
+def test_words_that_need_it_are_explained_and_the_two_scores_named(editor):
+    right = editor.children[-1].children[1]
+    legend = next(child.value for child in right.children if getattr(child, "value", "") == LEGEND)
+    for word in ("HFLD", "baseline", "floor", "hold", "orange", "blue"):
+        assert word in legend
+    move(editor, 0.9)
+    assert "the judge's score" in editor.gauges.value
+    heads = [
+        child.value for child in editor.attributes.children if "hfld-columns" in getattr(child, "value", "")
+    ]
+    assert "R's score" in heads[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("smile", {"Smiling"}),
+        ("old", {"Young", "Gray_Hair"}),
+        ("female", {"Male"}),
+        ("blonde", {"Blond_Hair"}),
+        ("man", {"Male"}),
+        ("Gray_H", {"Gray_Hair"}),
+        ("wings", set()),
+    ],
+)
+def test_people_find_attributes_by_their_own_words(text, names):
+    assert {name for name in ATTRIBUTES if called(name, text)} == names

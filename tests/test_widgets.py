@@ -152,6 +152,13 @@ def test_the_search_shows_what_matches(editor):
     assert shown == set(NAMES) & set(GROUPS["eyes and brows"])
     send(editor.attributes.search, "")
     assert all(row.box.layout.display != "none" for row in editor.attributes.rows.values())
+    send(editor.attributes.search, "Hairless")  # another word for it
+    shown = [n for n, row in editor.attributes.rows.items() if row.box.layout.display != "none"]
+    assert shown == ["Bald"] and editor.attributes.nothing.value == ""
+    send(editor.attributes.search, "<wings>")
+    assert "Nothing here is called “&lt;wings&gt;”" in editor.attributes.nothing.value
+    send(editor.attributes.search, "older")
+    assert "no editor here has a direction for Young" in editor.attributes.nothing.value
 
 
 def test_views(editor):
@@ -306,10 +313,14 @@ def test_a_photo_becomes_the_face_that_is_edited(opener, tmp_path):
     send(slider(editor), 0.9)
     settled(editor)
     assert editor.photo.view.value != view  # the edit is in the photo
+    assert "untick" not in editor.photo.view.value
+    send(slider(editor, "Bald"), 0.9)
+    settled(editor)
+    assert "Not all of Bald lies in the face: untick" in editor.photo.view.value
     view = editor.photo.view.value
     send(editor.photo.oval, False)
     settled(editor)
-    assert editor.photo.view.value != view
+    assert editor.photo.view.value != view and "untick" not in editor.photo.view.value
     editor.photo.save.click()
     (path,) = tmp_path.glob("*_pasted.png")
     assert f"saved {path.name}" in editor.message.value

@@ -41,7 +41,7 @@ STYLE = """<style>
 .hfld-row.hfld-edited .widget-label { font-weight: 600; }
 .hfld-row .widget-readout { min-width: 34px; margin-left: 8px; }
 .hfld-columns { display: flex; justify-content: flex-end; font-size: 11px; color: var(--soft); }
-.hfld-columns span { width: 44px; text-align: right; }
+.hfld-columns span { width: 48px; text-align: right; white-space: nowrap; }
 .hfld-columns span:last-child { width: 92px; }
 .hfld-score { font-variant-numeric: tabular-nums; text-align: right; }
 .hfld-small.jupyter-button { padding: 0 4px; line-height: 24px; height: 24px; }
@@ -89,6 +89,14 @@ button.hfld-picture:focus-visible { outline: 3px solid var(--accent); outline-of
 .hfld-progress { display: flex; align-items: center; gap: 8px; margin: 4px 0; }
 .hfld-progress progress { width: 220px; accent-color: var(--accent); }
 </style>"""
+
+LEGEND = (
+    '<div class="hfld-hint">HFLD: directions trained with the landmark loss; baseline: the same without it. '
+    "R's score steers the sliders; the judge has not seen the training. hold: R's score stays. "
+    "floor: what exact edits change, too. Landmarks: "
+    '<b style="color:#c98500">orange</b> before, <b style="color:#2f8fc4">blue</b> after.</div>'
+)
+"""One line under the pictures."""
 
 SIGNS = {"green": ("●", "within the floor"), "amber": ("▲", "above the floor"), "red": ("■", "far above it")}
 """A shape for each light: colour is never the only difference."""
@@ -242,7 +250,7 @@ def gauges(found: Mapping[str, Gauges], *, size: int) -> str:
             + [f"{one.targets[i].after:.2f} {_light(one.targets[i], TARGET_SIGNS)}" for one in every]
             for i, g in enumerate(first.targets)
         ]
-        cards.append(_card("Target reached", ["", "asked", "before", *heads], rows))
+        cards.append(_card("Target reached, the judge's score", ["", "asked", "before", *heads], rows))
     rows = [
         [g.name, _floor(first, g.name)]
         + [f"{one.drift[i].after:.2f} {_light(one.drift[i])}" for one in every]

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
-from hfld.attributes import attribute_index
+from hfld.attributes import GROUPS, attribute_index
 from hfld.labels import LABELS
 from hfld.studio.engine import Engine, Face
 from hfld.studio.state import State
 
+OUTSIDE = (*GROUPS["hair"], "Wearing_Earrings", "Wearing_Hat", "Wearing_Necklace", "Wearing_Necktie")
+"""Attributes that reach beyond the oval of a face."""
 NEAR = 0.05  # of a score: nearer to its target is reached
 
 
@@ -50,6 +52,14 @@ def unreached(engine: Engine, state: State, faces: Mapping[str, Face]) -> str:
                     f"not to the {target:.2f} that was asked for."
                 )
     return " ".join(sentences)
+
+
+def outside_the_face(state: State) -> str:
+    """One sentence if the state edits what a photo with only its face changed does not show."""
+    names = [spoken(name) for name in state.targets if name in OUTSIDE]
+    if not names:
+        return ""
+    return f"Not all of {', '.join(names)} lies in the face: untick “change only the face” to see all."
 
 
 def plain(error: Exception) -> str:

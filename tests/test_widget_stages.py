@@ -12,7 +12,7 @@ from toy_world import toy_models
 from hfld.arrangement import GAP, MARGIN
 from hfld.attributes import ATTRIBUTES
 from hfld.sliders import called
-from hfld.studio.latest import LatestQueue, Stage
+from hfld.studio.latest import LatestQueue, Overtaken, Stage
 from hfld.studio.markup import LEGEND, STYLE
 from hfld.studio.session import Session
 from hfld.widgets import LOCK_LEFT_OUT, LatentEditor
@@ -89,9 +89,17 @@ def test_an_overtaken_trajectory_ends_between_pictures():
         asked.append(1)
         return len(asked) > 3
 
-    assert session.trajectories(session.state, stop=stop) == {}
-    assert len(asked) == 5  # three pictures; then neither the fourth nor the second editor's first
-    assert list(session.faces(session.state, stop=lambda: True)) == ["original"]
+    with pytest.raises(Overtaken):
+        session.trajectories(session.state, stop=stop)
+    assert len(asked) == 4  # three pictures; then neither a fourth nor the second editor's first
+    with pytest.raises(Overtaken):
+        session.faces(session.state, stop=lambda: True)
+    assert list(session.faces(session.state)) == ["original", "hfld", "baseline"]  # nothing half made is kept
+    assert list(session.faces(session.state, stop=lambda: True)) == [
+        "original",
+        "hfld",
+        "baseline",
+    ]  # at hand
 
 
 def test_a_stage_hears_that_it_is_overtaken():
@@ -103,6 +111,8 @@ def test_a_stage_hears_that_it_is_overtaken():
             begun.set()
             assert go.wait(SLACK)
         heard.append((job, "after", queue.overtaken()))
+        if queue.overtaken():
+            raise Overtaken  # no error
 
     queue = LatestQueue([Stage(work, lambda job, result: None)], heard.append)
     queue.submit(1)

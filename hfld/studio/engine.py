@@ -1,6 +1,7 @@
 """From a state to pixels: sources, edits in target units, held scores, layer ranges."""
 
 import hashlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -17,6 +18,7 @@ from hfld.editors.base import CAP
 from hfld.evaluation import to_bytes
 from hfld.judges import Judges, read, state_hash
 from hfld.models import Models, pick_device
+from hfld.studio.latest import Overtaken
 from hfld.studio.state import Source, State
 from hfld.studio.targets import approach
 from hfld.worlds import PortraitWorld, world_of
@@ -26,6 +28,16 @@ NETWORKS = ("generator", "regressor")
 
 FIRST = ("hfld", "baseline")
 """Editors that are always offered; the second stands beside the first."""
+
+KEPT = 32  # results; a trajectory of two editors is 14
+
+Stop = Callable[[], bool]
+"""Whether nobody waits for a result any more."""
+
+
+def never() -> bool:
+    return False
+
 
 LockExpression = Callable[[Editor], Editor]
 """An editor -> the same editor, whose edits leave the landmarks where they were."""
@@ -60,7 +72,8 @@ class Engine:
         if not self.weights:
             self.weights = _hashes_of(self.models, self.editors)
         self.original = lru_cache(maxsize=32)(self._original)
-        self._results = lru_cache(maxsize=32)(self._result)
+        self._results: dict[tuple, Face] = {}  # of the newest states
+        self._guard = threading.Lock()  # of them, and of editors that keep what they have read
         self._factors: dict[
             tuple[Source, str, str], float
         ] = {}  # of corrected edits: strength / missing score
@@ -148,48 +161,49 @@ class Engine:
             x = self.models.images(ws).float()
             return Face(ws, to_bytes(x)[0], read(self.models.regressor, x.clamp(-1, 1))[0].cpu().numpy())
 
-    def result(self, state: State, editor: str | None = None) -> Face:
+    def result(self, state: State, editor: str | None = None, *, stop: Stop = never) -> Face:
         """The state's edits by `editor` (the state's own if None): R's score of every edited attribute is at
         its target and of every held one where it was, or as near as a few corrections come.
 
-        An attribute that the editor does not know is left out.
+        An attribute that the editor does not know is left out. Overtaken if `stop` says so before a picture.
         """
         name = state.editor if editor is None else editor
-        wanted = (tuple(state.targets.items()), state.held, state.layers, state.expression_lock)
-        return self._results(state.source, name, *wanted)
+        edits = (tuple(state.targets.items()), state.held, state.layers, state.expression_lock)
+        key = (state.source, name, *edits)
+        with self._guard:
+            face = self._results.get(key)
+        if face is None:
+            face = self._result(state, name, stop)
+            with self._guard:
+                self._results[key] = face
+                while len(self._results) > KEPT:
+                    del self._results[next(iter(self._results))]
+        return face
 
     def edited(self, state: State, editor: str | None = None) -> Tensor:
         """ws [1, L, w_dim] of the result."""
         return self.result(state, editor).ws
 
-    def _result(
-        self,
-        source: Source,
-        name: str,
-        targets: tuple[tuple[str, float], ...],
-        held: frozenset[str],
-        layers: tuple[int, int] | None,
-        lock: bool,
-    ) -> Face:
-        original, known = self.original(source), self.known(name)
-        native = self._native(original, name, dict(targets))
+    def _result(self, state: State, name: str, stop: Stop) -> Face:
+        original, known = self.original(state.source), self.known(name)
+        native = self._native(original, name, state.targets)
         if not native:
             return original
-        goals = {a: target for a, target in targets if a in known}
-        goals |= {a: float(original.scores[attribute_index(a)]) for a in known if a in held - goals.keys()}
-        editor = self._locked(self.editors[name]) if lock else self.editors[name]
-        face, strengths = approach(
-            lambda strengths: self.face(_compose(editor, original.ws, strengths, layers)),
-            original.scores,
-            goals,
-            native,
-        )
+        editor = self._locked(self.editors[name]) if state.expression_lock else self.editors[name]
+
+        def draw(strengths: Mapping[str, float]) -> Face:
+            if stop():
+                raise Overtaken
+            return self.face(self._compose(editor, original.ws, strengths, state.layers))
+
+        held = {a: float(original.scores[attribute_index(a)]) for a in known if a in state.held}
+        goals = held | {a: target for a, target in state.targets.items() if a in known}
+        face, strengths = approach(draw, original.scores, goals, native)
         for attribute, strength in native.items():
             if strength:
-                self._factors[source, name, attribute] = strengths[attribute] / strength
+                self._factors[state.source, name, attribute] = strengths[attribute] / strength
         return face
 
-    @torch.no_grad()
     def quick(self, state: State, editor: str | None = None) -> Tensor:
         """ws [1, L, w_dim] of a preview: neither corrected, nor held, nor locked.
 
@@ -202,7 +216,19 @@ class Engine:
             for attribute, strength in self._native(original, name, state.targets).items()
         }
         largest = {a: float(np.clip(s, -CAP, CAP)) for a, s in strengths.items()}
-        return _compose(self.editors[name], original.ws, largest, state.layers)
+        return self._compose(self.editors[name], original.ws, largest, state.layers)
+
+    @torch.no_grad()  # not inference_mode: an expression lock takes gradients of its own
+    def _compose(
+        self, editor: Editor, ws: Tensor, strengths: Mapping[str, float], layers: tuple[int, int] | None
+    ) -> Tensor:
+        """The edits one after the other, always in the same order."""
+        edited = ws
+        for attribute in ATTRIBUTES:
+            if attribute in strengths:
+                with self._guard:
+                    edited = editor.edit(edited, attribute, strengths[attribute])
+        return within_layers(ws, edited, layers)
 
     def _native(self, original: Face, name: str, targets: Mapping[str, float]) -> dict[str, float]:
         """Strengths in the editor's own unit, the missing score."""
@@ -225,18 +251,11 @@ class Engine:
         steps: int,
         editor: str | None = None,
         *,
-        stop: Callable[[], bool] = lambda: False,  # asked before each picture
-    ) -> np.ndarray | None:
-        """`attribute` from target 0 to 1, the other edits as they are: uint8 [steps, H, W, 3].
-
-        None if stopped.
-        """
-        images = []
-        for target in np.linspace(0, 1, steps):
-            if stop():
-                return None
-            images.append(self.result(state.with_target(attribute, float(target)), editor).image)
-        return np.stack(images)
+        stop: Stop = never,
+    ) -> np.ndarray:
+        """`attribute` from target 0 to 1, the other edits as they are: uint8 [steps, H, W, 3]."""
+        states = [state.with_target(attribute, float(t)) for t in np.linspace(0, 1, steps)]
+        return np.stack([self.result(one, editor, stop=stop).image for one in states])
 
     def check(self, state: State) -> State:
         """The state as this session can show it; ValueError names what does not exist here."""
@@ -254,18 +273,6 @@ class Engine:
                 "it was made with another generator"
             )
         return replace(state, second=None if state.second == state.editor else state.second)
-
-
-@torch.no_grad()  # not inference_mode: an expression lock takes gradients of its own
-def _compose(
-    editor: Editor, ws: Tensor, strengths: Mapping[str, float], layers: tuple[int, int] | None
-) -> Tensor:
-    """The edits one after the other, always in the same order."""
-    edited = ws
-    for attribute in ATTRIBUTES:
-        if attribute in strengths:
-            edited = editor.edit(edited, attribute, strengths[attribute])
-    return within_layers(ws, edited, layers)
 
 
 def within_layers(ws: Tensor, edited: Tensor, layers: tuple[int, int] | None) -> Tensor:

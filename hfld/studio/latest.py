@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class Overtaken(Exception):
+    """Raised by a stage's work that has seen that it is overtaken."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One part of a job."""
@@ -69,6 +73,8 @@ class LatestQueue:
                 self._working = number
             try:
                 self._work(job, number)
+            except Overtaken:
+                pass  # the newer job is next
             except Exception as error:
                 self._failed(error)
             with self._condition:

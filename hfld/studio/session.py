@@ -12,7 +12,7 @@ from torch import Tensor
 from hfld.attributes import attribute_index
 from hfld.own_photo import marked_png, paste_back
 from hfld.studio import exports, recipes
-from hfld.studio.engine import Engine, Face
+from hfld.studio.engine import Engine, Face, Stop, never
 from hfld.studio.gauges import Floor, Gauges, measure_floor, read, read_gauges, read_points
 from hfld.studio.own_face import OwnFace
 from hfld.studio.pictures import sheet
@@ -24,14 +24,6 @@ EXPORT_SIDE = 256  # px of films and sheets of smaller faces
 
 OpenPhoto = Callable[[str, bytes], str]
 """Name and content of a picture file: starts to look for its face, and says so."""
-
-
-Stop = Callable[[], bool]
-"""Whether nobody waits for a result any more."""
-
-
-def _never() -> bool:
-    return False
 
 
 @dataclass(frozen=True)
@@ -159,11 +151,11 @@ class Session:
     def restore(self, snapshot: Snapshot) -> None:
         self._go(snapshot.state)
 
-    def faces(self, state: State, *, stop: Stop = _never) -> dict[str, Face]:
-        """Pictures under "original" and the names of the state's one or two editors; fewer if stopped."""
+    def faces(self, state: State, *, stop: Stop = never) -> dict[str, Face]:
+        """Pictures under "original" and the names of the state's one or two editors."""
         names = [name for name in (state.editor, state.second) if name is not None]
         return {"original": self.engine.original(state.source)} | {
-            name: self.engine.result(state, name) for name in names if not stop()
+            name: self.engine.result(state, name, stop=stop) for name in names
         }
 
     def previews(self, state: State) -> dict[str, np.ndarray]:
@@ -202,18 +194,16 @@ class Session:
         return measure_floor(self.engine, {name: float(end) for name, end in ends})
 
     def trajectories(
-        self, state: State, steps: int = STEPS, *, lock: bool = True, stop: Stop = _never
+        self, state: State, steps: int = STEPS, *, lock: bool = True, stop: Stop = never
     ) -> dict[str, np.ndarray]:
-        """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1; fewer if stopped.
+        """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1.
 
         `lock=False` leaves the expression lock out, which takes too long while somebody waits.
         """
         state = state if lock else replace(state, expression_lock=False)
-        names, rows = (state.editor, state.second), {}
-        for name in [n for n in names if n is not None and state.active in self.engine.known(n)]:
-            if (row := self.engine.trajectory(state, state.active, steps, name, stop=stop)) is not None:
-                rows[name] = row
-        return rows
+        names = (state.editor, state.second)
+        shown = [n for n in names if n is not None and state.active in self.engine.known(n)]
+        return {name: self.engine.trajectory(state, state.active, steps, name, stop=stop) for name in shown}
 
     def score(self, attribute: str) -> float:
         """R's score of the unedited face: where the slider stands before it is moved."""

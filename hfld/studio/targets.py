@@ -12,9 +12,9 @@ import numpy as np
 from hfld.attributes import attribute_index
 from hfld.editors.base import CAP
 
-PASSES = 4  # corrections, each for one picture
+PASSES = 6  # corrections, at most, each for one picture
 TOLERANCE = 0.02  # distance of a score from its goal that is near enough
-STEP = 2.0  # change of a strength in one pass
+STEP = 2.0  # change of a strength in one pass: a score far from its goal says little about how far to go
 SLOWEST, FASTEST = 0.4, 20.0  # logits per unit of strength that are believed
 EDGE = 1.0e-3  # scores beyond are read as this near to 0 or 1
 

@@ -94,7 +94,8 @@ LEGEND = (
     '<div class="hfld-hint">HFLD: directions trained with the landmark loss; baseline: the same without it. '
     "R's score steers the sliders; the judge has not seen the training. hold: R's score stays. "
     "floor: what exact edits change, too. Landmarks: "
-    '<b style="color:#c98500">orange</b> before, <b style="color:#2f8fc4">blue</b> after.</div>'
+    '<b style="color:color-mix(in srgb, #e69f00 60%, var(--ink))">orange</b> before, '
+    '<b style="color:color-mix(in srgb, #56b4e9 60%, var(--ink))">blue</b> after.</div>'
 )
 """One line under the pictures."""
 

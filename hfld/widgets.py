@@ -43,8 +43,7 @@ class LatentEditor(W.VBox):
     def __init__(
         self,
         source: str | Profile | Engine,  # a profile, or networks
-        editors: Sequence[str]
-        | None = None,  # of the profile, the second beside the first; None: all there are
+        editors: Sequence[str] | None = None,  # of the profile; None: all that are there
         *,
         seed: int = 1,
         lock_expression: LockExpression | None = None,  # for the profile's editors

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,10 +12,11 @@ from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.editors import LinearEditor
 from hfld.networks.stylegan2 import Generator
 from hfld.studio import phrases
-from hfld.studio.engine import Engine, within_layers
+from hfld.studio.engine import Engine, Face, within_layers
 from hfld.studio.gauges import measure_floor, read, read_gauges
 from hfld.studio.session import Session
 from hfld.studio.state import Source, State
+from hfld.studio.targets import approach
 
 ARCHED = State(source=Source.of_seed(8), editor="hfld").with_target("Arched_Eyebrows", 0.9)
 
@@ -95,6 +97,14 @@ def test_an_edit_that_moves_the_wrong_way_is_not_made_worse():
     engine = toy_engine(editors={"hfld": toy_editor(gain=-1.0)})
     native = engine.face(engine.quick(ARCHED)).scores[1]
     assert engine.result(ARCHED).scores[1] >= native - 1e-6
+
+
+def test_a_score_that_cannot_be_read_still_gives_a_face():
+    scores = np.full(40, np.nan, np.float32)
+    face, strengths = approach(
+        lambda _: Face(torch.zeros(1), None, scores), scores, {NAMES[0]: 1.0}, {NAMES[0]: 0.5}
+    )
+    assert face.scores is scores and strengths == {NAMES[0]: 0.5}
 
 
 def test_edits_add_up_and_unknown_ones_are_left_out(engine):

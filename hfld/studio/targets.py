@@ -50,7 +50,7 @@ def approach(
         face = draw(dict(zip(goals, here.tolist(), strict=True)))
         scores = face.scores[columns]
         missing = np.abs(goal - scores)
-        if missing.sum() < least:
+        if best is None or missing.sum() < least:
             best, least = (face, dict(zip(goals, here.tolist(), strict=True))), missing.sum()
         if not left or missing.max() <= TOLERANCE:
             break

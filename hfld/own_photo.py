@@ -35,6 +35,9 @@ LARGEST = 120_000_000
 SMALLEST = 32
 """Px: narrower faces hold too little to invert."""
 
+RECIPE_KEY = "hfld-recipe"
+"""Of the text in a PNG's metadata that says how it was made; hfld.studio reads it."""
+
 MARK = "synthetic: the face in this photo was changed by a generative model"
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -160,7 +163,7 @@ def marked_png(picture: np.ndarray, note: dict[str, Any] | None = None) -> bytes
     info.add_itxt("Comment", MARK)
     info.add_itxt("XML:com.adobe.xmp", XMP)
     if note is not None:
-        info.add_itxt("hfld", json.dumps(note, ensure_ascii=False))
+        info.add_itxt(RECIPE_KEY, json.dumps(note, ensure_ascii=False))
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "png", pnginfo=info)
     return buffer.getvalue()

@@ -8,7 +8,7 @@ import ipywidgets as W
 import numpy as np
 from ipywidgets import Layout
 
-from hfld.studio import markup
+from hfld.studio import markup, phrases
 from hfld.studio.engine import Engine
 from hfld.studio.own_face import Found, OwnFace, OwnFaces, summary
 
@@ -80,15 +80,15 @@ class PhotoPanel(W.VBox):
         self.searches.open(name, content, aligned=self.aligned.value)
         return f"{name} is opened"
 
-    def show(self, own: OwnFace | None, pasted: np.ndarray | None) -> None:
-        """The photo that the edited face belongs to, None if there is none."""
+    def show(self, own: OwnFace | None, pasted: np.ndarray | None, warning: str = "") -> None:
+        """The photo that the edited face belongs to, None if there is none, and what is missing in it."""
         if self._busy:
             return  # with another photo; its progress is shown
         self._arrange(busy=False, own=own)
         if own is None:
             self.view.value = markup.hint(HINT)
         else:
-            words = f"{summary(self._engine, own)} {markup.fidelity(own.fidelity)}"
+            words = f"{summary(self._engine, own)} {markup.fidelity(own.fidelity)} {warning}"
             self.view.value = markup.own(own.square, own.image, pasted, words)
 
     def _react(self, widget: W.Widget, action: Callable[[Any], Any]) -> None:
@@ -150,6 +150,4 @@ class PhotoPanel(W.VBox):
     def _failed(self, error: Exception) -> None:
         self._busy = False
         self._redraw()
-        self._say(
-            str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}", error=True
-        )
+        self._say(phrases.plain(error), error=True)

@@ -1,5 +1,6 @@
 """The list of attribute sliders, grouped and searchable."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,52 @@ from hfld.attributes import ATTRIBUTES, GROUPS, attribute_index
 from hfld.studio import markup
 from hfld.studio.engine import Engine
 from hfld.studio.state import State
+
+SYNONYMS = {
+    "5_o_Clock_Shadow": "stubble, unshaven",
+    "Attractive": "beautiful, pretty, handsome",
+    "Bags_Under_Eyes": "tired",
+    "Bald": "baldness, hairless, no hair",
+    "Bangs": "fringe",
+    "Big_Lips": "full lips",
+    "Black_Hair": "dark hair",
+    "Blond_Hair": "blonde, fair hair",
+    "Blurry": "sharp, unsharp",
+    "Brown_Hair": "brunette",
+    "Bushy_Eyebrows": "thick brows",
+    "Chubby": "fat, thick, thin, slim, weight",
+    "Eyeglasses": "spectacles",
+    "Goatee": "chin beard",
+    "Gray_Hair": "grey, white hair, old",
+    "Heavy_Makeup": "make-up, cosmetics",
+    "Male": "female, woman, man, sex",
+    "Mouth_Slightly_Open": "open mouth, teeth",
+    "Mustache": "moustache",
+    "Narrow_Eyes": "squint",
+    "No_Beard": "shaven, clean",
+    "Pale_Skin": "white, light skin",
+    "Receding_Hairline": "balding, high forehead",
+    "Rosy_Cheeks": "blush, red cheeks",
+    "Sideburns": "whiskers",
+    "Smiling": "smile, happy, laugh, grin",
+    "Straight_Hair": "smooth hair",
+    "Wavy_Hair": "curly, curls",
+    "Wearing_Hat": "cap",
+    "Young": "old, older, younger",
+}
+"""Other words that people search for; a search matches the beginnings of these words."""
+_GROUP = {name: group for group, names in GROUPS.items() for name in names}
+
+
+def called(name: str, text: str) -> bool:
+    """Whether somebody who searches for `text` may mean the attribute."""
+    wanted = text.strip().lower().replace("_", " ")
+    itself = name.replace("_", " ").lower()
+    return (
+        wanted in itself
+        or wanted in _GROUP[name]
+        or re.search(rf"(?<!\w){re.escape(wanted)}", SYNONYMS.get(name, "")) is not None
+    )
 
 
 class AttributeRow:
@@ -68,20 +115,24 @@ class AttributeList(W.VBox):
         self.note = W.HTML(markup.hint(note))
         lines = [widget for head, rows in self._groups for widget in (head, *(row.box for row in rows))]
         scroll = Layout(max_height="560px", overflow="hidden auto", display="block")
-        heads = W.HTML(markup.columns("target", "score"))
-        super().__init__([self.search, heads, W.VBox([*lines, self.note], layout=scroll)])
+        heads = W.HTML(markup.columns("target", "R's score"))
+        self.nothing = W.HTML()
+        super().__init__([self.search, self.nothing, heads, W.VBox([*lines, self.note], layout=scroll)])
 
     def filter(self, text: str) -> None:
-        """Show the rows whose name or group contains `text`."""
-        wanted = text.strip().lower().replace("_", " ")
-        for (head, rows), group in zip(self._groups, self._group_names(), strict=True):
-            found = [row for row in rows if wanted in row.slider.description.lower() or wanted in group]
+        """Show the rows that `text` may mean, by name, group or another word; say if there are none."""
+        found = {name for name in ATTRIBUTES if called(name, text)}
+        for head, rows in self._groups:
             for row in rows:
-                row.box.layout.display = None if row in found else "none"
-            head.layout.display = None if found else "none"
-
-    def _group_names(self) -> list[str]:
-        return [group for group, names in GROUPS.items() if any(name in self.rows for name in names)]
+                row.box.layout.display = None if row.name in found else "none"
+            head.layout.display = None if any(row.name in found for row in rows) else "none"
+        words = ""
+        if not found:
+            words = f"Nothing here is called “{text.strip()}”."
+        elif not found & self.rows.keys():
+            names = ", ".join(name.replace("_", " ") for name in ATTRIBUTES if name in found)
+            words = f"Nothing to move: no editor here has a direction for {names}."
+        self.nothing.value = markup.hint(words) if words else ""
 
     def show(self, state: State, known: Sequence[str], start: np.ndarray | None) -> None:
         """Put every row where the state says; `start` [40] are the scores of the unedited face."""

@@ -14,23 +14,23 @@ import ipywidgets as W
 import numpy as np
 from ipywidgets import Layout
 
-from hfld.attributes import attribute_index
+from hfld.arrangement import arranged, bar, picture
 from hfld.config import ROOT, Profile, load_profile
 from hfld.photo_panel import PhotoPanel
 from hfld.sliders import AttributeList
-from hfld.studio import markup
-from hfld.studio.engine import Engine, Face, LockExpression
+from hfld.studio import markup, phrases
+from hfld.studio.engine import Engine, Face, LockExpression, offered
 from hfld.studio.gauges import Gauges
 from hfld.studio.latest import LatestQueue, Stage
 from hfld.studio.own_face import OwnFace
 from hfld.studio.pictures import difference, landmark_overlay
-from hfld.studio.session import Session, title, write
+from hfld.studio.session import Session, write
 from hfld.studio.state import LARGEST_SEED, State
 
-EDITORS = ("hfld", "baseline")
 GALLERY = range(1, 9)  # seeds
 REST = 0.1  # seconds without a newer edit before gauges are read
 KINDS = {"png": "image/png", "gif": "image/gif", "mp4": "video/mp4", "json": "application/json"}
+LOCK_LEFT_OUT = "Without the expression lock, which takes long; a saved film has it."
 LINKED = 3 << 20  # bytes of a file that is offered as a link in the page
 
 
@@ -43,7 +43,7 @@ class LatentEditor(W.VBox):
     def __init__(
         self,
         source: str | Profile | Engine,  # a profile, or networks
-        editors: Sequence[str] = EDITORS,  # of the profile; the second stands beside the first
+        editors: Sequence[str] | None = None,  # of the profile; None: all that are there
         *,
         seed: int = 1,
         lock_expression: LockExpression | None = None,  # for the profile's editors
@@ -53,10 +53,9 @@ class LatentEditor(W.VBox):
             engine, runs = source, ROOT / "runs" / source.profile
         else:
             profile = load_profile(source) if isinstance(source, str) else source
-            engine, runs = (
-                Engine.from_profile(profile, editors, lock_expression=lock_expression),
-                profile.paths.runs,
-            )
+            editors = offered(profile) if editors is None else editors
+            engine = Engine.from_profile(profile, editors, lock_expression=lock_expression)
+            runs = profile.paths.runs
         self.folder = folder or runs / "faces"
         second = [*engine.editors, None][1]
         opens = self._open_photo if engine.inversion is not None else None
@@ -67,7 +66,7 @@ class LatentEditor(W.VBox):
         self._make_controls(engine)
         super().__init__(self._arranged())
         self.add_class("hfld")
-        self.queue = LatestQueue(self._stages(engine), lambda error: self.say(_plain(error), error=True))
+        self.queue = LatestQueue(self._stages(), lambda error: self.say(phrases.plain(error), error=True))
         self._changed(self.session.state)
 
     def close(self) -> None:
@@ -82,7 +81,7 @@ class LatentEditor(W.VBox):
         self.message.value = markup.message(text, error=error)
 
     def _make_controls(self, engine: Engine) -> None:
-        names = [(title(name), name) for name in engine.editors]
+        names = [(phrases.title(name), name) for name in engine.editors]
         small = Layout(width="auto")
         self.seed = W.BoundedIntText(
             min=0, max=LARGEST_SEED, description="Seed", style={"description_width": "38px"},
@@ -104,19 +103,17 @@ class LatentEditor(W.VBox):
         )
         self.message = W.HTML()
         self.attributes = AttributeList(engine)
-        self.original, self.edited, self.compared = (
-            W.HTML(layout=Layout(flex="1 1 150px", max_width="300px", min_width="120px")) for _ in range(3)
-        )
+        self.original, self.edited, self.compared = (picture() for _ in range(3))
         self.show_difference = W.ToggleButton(description="Difference", tooltip="what changed", layout=small)
         self.show_landmarks = W.ToggleButton(
             description="Landmarks",
-            tooltip="106 landmarks, old in orange and new in blue",
+            tooltip="106 landmarks by the judge, old in orange and new in blue",
             layout=_shown(engine.judges),
         )
-        self.trajectory, self.gauges = W.HTML(), W.HTML()
+        self.unreached, self.trajectory, self.gauges = W.HTML(), W.HTML(), W.HTML()
         self.layers = W.IntRangeSlider(
             min=0, max=engine.rows - 1, value=(0, engine.rows - 1), description="Layers",
-            layout=Layout(width="420px"),
+            layout=Layout(width="420px", max_width="98%"),
         )  # fmt: skip
         self.snapshot = W.Button(description="Take a snapshot", layout=small)
         self.snapshots = W.HBox(layout=Layout(flex_flow="row wrap"))
@@ -168,39 +165,28 @@ class LatentEditor(W.VBox):
             self._click(row.reset, lambda name=name: session.reset(name))
 
     def _arranged(self) -> list[W.Widget]:
-        bar = Layout(flex_flow="row wrap", align_items="center", overflow="visible")
-        head = W.HTML(f"{markup.STYLE}<h2>Latent editor</h2>")
-        source = W.HBox([self.seed, self.dice, self.upload, self.undo, self.redo, self.reset], layout=bar)
-        choice = W.HBox(
-            [self.editor, self.second, self.lock, self.show_difference, self.show_landmarks], layout=bar
-        )
-        left = W.VBox([self.attributes], layout=Layout(flex="0 1 440px", min_width="340px"))
-        left.add_class("hfld-panel")
-        pictures = W.HBox([self.original, self.edited, self.compared], layout=Layout(overflow="visible"))
-        pictures.add_class("hfld-pictures")
         layers = markup.hint(
             "Rows of W+ that an edit may touch: the first shape the face, the last colour it."
         )
-        self.tabs = W.Tab(
-            [
-                W.VBox([self.trajectory]),
-                self.faces,
-                self.photo,
-                W.VBox([self.snapshot, self.snapshots]),
-                W.VBox([W.HBox(list(self.saves.values()), layout=bar), self.saved]),
-                W.VBox([self.layers, W.HTML(layers)]),
-            ],
-            titles=["Trajectory", "Gallery", "Own photo", "Snapshots", "Save", "Advanced"],
+        children, self.tabs = arranged(
+            source=[self.seed, self.dice, self.upload, self.undo, self.redo, self.reset],
+            message=self.message,
+            attributes=self.attributes,
+            choice=[self.editor, self.second, self.lock, self.show_difference, self.show_landmarks],
+            pictures=[self.original, self.edited, self.compared],
+            words=self.unreached,
+            tabs={
+                "Trajectory": W.VBox([self.trajectory]),
+                "Gallery": self.faces,
+                "Own photo": self.photo,
+                "Snapshots": W.VBox([self.snapshot, self.snapshots]),
+                "Save": W.VBox([bar(self.saves.values()), self.saved]),
+                "Advanced": W.VBox([self.layers, W.HTML(layers)]),
+            },
+            gauges=self.gauges,
         )
-        self.tabs.observe(
-            lambda change: self._fill_gallery() if change["new"] == 1 else None, names="selected_index"
-        )
-        right = W.VBox(
-            [choice, pictures, self.tabs, self.gauges], layout=Layout(flex="1 1 520px", min_width="0")
-        )
-        body = W.HBox([left, right], layout=Layout(overflow="visible", align_items="stretch"))
-        body.add_class("hfld-body")
-        return [head, source, self.message, body]
+        self.tabs.observe(self._show_tab, names="selected_index")
+        return children
 
     def _on(self, widget: W.Widget, action: Callable[[Any], Any]) -> None:
         """Call `action` with the new value when a person has changed it."""
@@ -225,7 +211,7 @@ class LatentEditor(W.VBox):
             action()
         except Exception as error:
             self._sync(self.session.state)
-            self.say(_plain(error), error=True)
+            self.say(phrases.plain(error), error=True)
 
     @contextmanager
     def _silently(self) -> Iterator[None]:
@@ -256,17 +242,29 @@ class LatentEditor(W.VBox):
             start = self._faces["original"].scores if known else None
             self.attributes.show(state, self.session.engine.known(state.editor), start)
 
-    def _stages(self, engine: Engine) -> list[Stage]:
-        """Pictures at once; gauges when the hand rests; then what compares and what takes longer."""
-        session, preview = self.session, engine.preview is not None
+    def _stages(self) -> list[Stage]:
+        """Quick pictures at once; when the hand rests those at their targets; then what takes longer."""
+        session = self.session
         return [
-            *([Stage(session.previews, self._show_previews)] if preview else []),
-            Stage(session.faces, self._deliver_faces, after=REST if preview else 0.0),
-            Stage(self._pasted, lambda state, picture: self.photo.show(session.own_face(state), picture)),
+            Stage(self._previews, self._show_previews),
+            Stage(self._new_faces, self._deliver_faces, after=REST),
+            Stage(self._pasted, self._show_pasted),
             Stage(lambda state: session.gauges(state, self._faces), self._show_gauges, after=REST),
-            Stage(session.trajectories, self._show_trajectory, after=REST),
             Stage(lambda state: session.gauges(state, self._faces, floor=True), self._show_gauges),
+            Stage(self._trajectories, self._show_trajectory, after=REST),
         ]
+
+    def _previews(self, state: State) -> dict[str, np.ndarray]:
+        return {} if self._drawn == state else self.session.previews(state)
+
+    def _new_faces(self, state: State) -> dict[str, Face]:
+        return self.session.faces(state, stop=self.queue.overtaken)
+
+    def _trajectories(self, state: State) -> dict[str, np.ndarray] | None:
+        """None while another tab is shown."""
+        if self.tabs.selected_index != 0:
+            return None
+        return self.session.trajectories(state, lock=False, stop=self.queue.overtaken)
 
     def _deliver_faces(self, state: State, faces: dict[str, Face]) -> None:
         with self._silently():
@@ -275,9 +273,14 @@ class LatentEditor(W.VBox):
                 self._sync(self.session.state)
             self.attributes.show_scores(faces[state.editor].scores)
             self._show_faces()
+            self.unreached.value = markup.hint(phrases.unreached(self.session.engine, state, faces))
 
     def _pasted(self, state: State) -> np.ndarray | None:
         return self.session.pasted(state, oval=self.photo.oval.value, preview=True)
+
+    def _show_pasted(self, state: State, picture: np.ndarray | None) -> None:
+        left = phrases.outside_the_face(state) if self.photo.oval.value else ""
+        self.photo.show(self.session.own_face(state), picture, left)
 
     def _open_photo(self, name: str, content: bytes) -> str:
         """A picture without a recipe: its face is searched in the background."""
@@ -291,36 +294,50 @@ class LatentEditor(W.VBox):
             self._try(lambda: self.session.use(own))
 
     def _show_previews(self, state: State, pictures: Mapping[str, np.ndarray]) -> None:
-        for name, image in pictures.items():
-            place = self.edited if name == state.editor else self.compared
-            place.value = markup.figure(image, markup.words(name), "preview", _alt(state, name))
+        if not pictures:
+            return
+        original = pictures["original"]
+        if self._drawn is None or self._drawn.source != state.source:
+            self._show_original(state, original)
+        for name, place in self._places(state).items():
+            image = pictures[name]
+            if self.show_difference.value and image.shape == original.shape:
+                image = difference(original, image)
+            place.value = markup.figure(image, markup.words(name), "preview", phrases.alt(state, name))
+
+    def _show_original(self, state: State, image: np.ndarray) -> None:
+        alt = f"the unedited face, {state.source.label}"
+        self.original.value = markup.figure(image, "Original", state.source.label, alt)
+
+    def _places(self, state: State) -> dict[str, W.HTML]:
+        """Where the pictures of the state's one or two editors are."""
+        self.compared.layout.display = "none" if state.second is None else None
+        return {state.editor: self.edited} | ({} if state.second is None else {state.second: self.compared})
 
     def _show_faces(self) -> None:
         """The newest pictures, as the toggles ask for them."""
         if (state := self._drawn) is None:
             return
         original = self._faces["original"]
-        old = self.session.points(original.image) if self.show_landmarks.value else None
-        shown = original.image if old is None else landmark_overlay(original.image, old)
-        alt = f"the unedited face, {state.source.label}"
-        self.original.value = markup.figure(shown, "Original", state.source.label, alt)
-        places = {state.editor: self.edited, state.second: self.compared}
-        self.compared.layout.display = "none" if state.second is None else None
-        for name in filter(None, places):
+        old = self.session.original_points(state.source) if self.show_landmarks.value else None
+        self._show_original(state, original.image if old is None else landmark_overlay(original.image, old))
+        for name, place in self._places(state).items():
             image = self._faces[name].image
             view = difference(original.image, image) if self.show_difference.value else image
             if old is not None:
                 view = landmark_overlay(view, old, self.session.points(image))
-            note = _note(state, original, self._faces[name])
-            places[name].value = markup.figure(
-                view, markup.words(name), note, _alt(state, name), original=original.image
+            note = phrases.note(state, original, self._faces[name])
+            place.value = markup.figure(
+                view, markup.words(name), note, phrases.alt(state, name), original=original.image
             )
 
     def _show_gauges(self, state: State, found: Mapping[str, Gauges]) -> None:
         self.gauges.value = markup.gauges(found, size=self.session.size)
 
-    def _show_trajectory(self, state: State, rows: Mapping[str, np.ndarray]) -> None:
-        self.trajectory.value = markup.trajectory(rows, state.active or "")
+    def _show_trajectory(self, state: State, rows: Mapping[str, np.ndarray] | None) -> None:
+        if rows is not None:
+            shown = markup.trajectory(rows, state.active or "")
+            self.trajectory.value = shown + markup.hint(LOCK_LEFT_OUT if state.expression_lock else "")
 
     def _open(self, files: Sequence[Mapping[str, Any]]) -> None:
         if not files:
@@ -344,6 +361,13 @@ class LatentEditor(W.VBox):
         self._click(button, choose)
         return W.VBox([picture, button], layout=Layout(width="104px", overflow="hidden"))
 
+    def _show_tab(self, change: Mapping[str, Any]) -> None:
+        """What takes long is made when its tab is opened."""
+        if change["new"] == 0:
+            self.queue.submit(self.session.state)
+        elif change["new"] == 1:
+            self._try(self._fill_gallery)
+
     def _fill_gallery(self) -> None:
         """Some seeds, and the faces that were saved here, newest first."""
         entries = self.session.gallery(GALLERY, self.folder)
@@ -364,21 +388,3 @@ class LatentEditor(W.VBox):
 def _shown(thing: object) -> Layout:
     """Of a control that is hidden where the session has no such thing."""
     return Layout(width="auto", display="none" if thing is None else None)
-
-
-def _note(state: State, original: Face, face: Face) -> str:
-    """The score of the attribute moved last, before and after."""
-    if state.active is None:
-        return ""
-    k = attribute_index(state.active)
-    return f"{state.active.replace('_', ' ')} {original.scores[k]:.2f} → {face.scores[k]:.2f}"
-
-
-def _alt(state: State, editor: str) -> str:
-    edits = ", ".join(f"{name.replace('_', ' ')} towards {t:.2f}" for name, t in state.targets.items())
-    return f"the face of {state.source.label} edited by {title(editor)}: {edits or 'no edit'}"
-
-
-def _plain(error: Exception) -> str:
-    """The error's own words if they were written for people, else with its kind."""
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

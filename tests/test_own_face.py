@@ -87,7 +87,19 @@ def test_a_search_can_be_ended(engine, portrait, how):
     assert len(steps) <= 5
     assert (own is None) == (how == "cancelled")
     if own is not None:
-        assert summary(engine, own) == "Taken as an aligned face. Taken before the search had ended."
+        near = replace(own, found=replace(own.found, terms={"perceptual": 0.1}))
+        assert summary(engine, near) == "Taken as an aligned face. Taken before the search had ended."
+
+
+def test_a_photograph_taken_at_once_is_told_what_this_world_draws(engine, stranger):
+    search = Search("me.png", stranger)
+    search.taken.set()
+    own = own_face(engine, search)
+    assert not own.found.stranger and not own.found.complete
+    assert summary(engine, own).endswith(
+        "Taken before the search had ended. It is not like the picture yet. This world draws portraits: "
+        "if yours is a photograph, no search makes a likeness of it."
+    )
 
 
 def test_what_cannot_be_opened_is_said(engine, portrait):
@@ -170,6 +182,21 @@ def test_the_found_face_is_edited_saved_and_loaded_to_the_same_pixels(engine, ow
     assert session.own_face(session.state) is own
 
 
+def test_two_photos_with_the_same_nearest_face_are_told_apart(engine, own):
+    other = replace(own, photo=replace(own.photo, picture=np.full((40, 60, 3), 90, np.uint8)))
+    moved = replace(own, photo=replace(own.photo, quad=center_quad(30, 50)))  # another face of the picture
+    session, sources = Session(engine), []
+    for face in (own, other, moved):
+        session.use(face)
+        sources.append(session.state.source)
+        assert session.own_face(session.state) is face
+    assert len(set(sources)) == 3 and len({source.key for source in sources}) == 3
+    session.undo()
+    assert session.own_face(session.state) is other
+    loaded = recipes.state_of(engine, recipes.recipe(engine, session.state))
+    assert session.own_face(loaded) is other
+
+
 def test_the_edit_goes_back_into_the_photo_and_is_marked(engine, own):
     session = Session(engine, editor="hfld")
     with pytest.raises(ValueError, match="open one first"):
@@ -181,7 +208,9 @@ def test_the_edit_goes_back_into_the_photo_and_is_marked(engine, own):
     with Image.open(io.BytesIO(content)) as picture:
         pasted = np.asarray(picture)
         assert picture.text["Comment"] == MARK
-        assert recipes.FORMAT in picture.text["hfld"]
+    fresh = Session(engine)
+    assert fresh.load(name, content).endswith("pixel for pixel")
+    assert fresh.state == session.state
     inside = np.zeros((40, 60), bool)
     inside[:, 10:50] = True
     assert (pasted[~inside] == 200).all() and (pasted[5:35, 15:45] != 200).any()

@@ -266,5 +266,5 @@ def test_saved_photos_are_marked_as_synthetic(face, tmp_path):
         assert np.array_equal(np.asarray(picture), face)
         assert picture.text["Comment"].startswith("synthetic: ")
         assert "compositeWithTrainedAlgorithmicMedia" in picture.text["XML:com.adobe.xmp"]
-        assert json.loads(picture.text["hfld"]) == {"attribute": "Bangs", "target": 1.0}
+        assert json.loads(picture.text["hfld-recipe"]) == {"attribute": "Bangs", "target": 1.0}
     assert [path.name for path in tmp_path.iterdir()] == ["me.png"]

@@ -53,6 +53,25 @@ def test_a_recipe_gives_the_same_state_and_pixels(engine, by):
     )
 
 
+def test_an_older_recipe_is_read_and_says_that_edits_now_reach_their_targets(engine):
+    values = recipes.recipe(engine, EDIT) | {"version": 1, "pixels": "of another strength"}
+    assert recipes.state_of(engine, recipes.parse(recipes.to_text(values))) == EDIT
+    assert "edits stopped short of their targets" in recipes.same_pixels(engine, EDIT, values)
+    assert "another processor" in recipes.same_pixels(engine, EDIT, values | {"version": recipes.VERSION})
+
+
+def test_a_locked_recipe_is_bound_to_h():
+    locked = State(**vars(EDIT) | {"expression_lock": True})
+    engine = toy_engine(lock_expression=lambda editor: editor)
+    values = recipes.recipe(engine, locked)
+    assert set(values["weights"]) == {"generator", "regressor", "hfld", "baseline", "landmarks"}
+    assert recipes.state_of(engine, values) == locked
+    other = toy_engine(lock_expression=lambda editor: editor)
+    other.weights = {**other.weights, "landmarks": "0" * 64}
+    with pytest.raises(ValueError, match="made with other weights: landmarks is"):
+        recipes.state_of(other, values)
+
+
 def test_a_recipe_of_other_weights_is_refused(engine):
     values = recipes.recipe(engine, EDIT)
     other = toy_engine(editors={"hfld": toy_editor(gain=2.01), "baseline": toy_editor(drag=0.5)})
@@ -71,6 +90,8 @@ def test_a_recipe_of_other_weights_is_refused(engine):
         ({"targets": {"Attractive": 3}}, r"target of Attractive must be a number in \[0, 1\]"),
         ({"targets": {"Atractive": 1}}, "nearest is 'Attractive'"),
         ({"targets": None}, "damaged"),
+        ({"active": "Yuong"}, "nearest is 'Young'"),
+        ({"active": ["Young"]}, "unknown attribute"),
         ({"source": {}}, "damaged"),
         ({"source": {"seed": "7"}}, "seed must be"),
         ({"source": {"ws": "AAAA", "shape": [1, 4, 12]}}, "latent is damaged"),
@@ -253,12 +274,8 @@ def test_every_export_can_be_loaded_or_opened_again(session, tmp_path, monkeypat
     for path in paths:
         session.set_seed(11)
         message = session.load(path.name, path.read_bytes())
-        if path.suffix == ".safetensors":
-            session.reset()
-            assert "latent loaded" in message
-        else:
-            assert session.state == state
-            assert message.endswith("recipe loaded, pixel for pixel")
+        assert session.state == state
+        assert message.endswith("recipe loaded, pixel for pixel")
         assert (session.engine.result(session.state).image == image).all()
     session.restore(session.take_snapshot())
     session.load(paths[2].name, paths[2].read_bytes())
@@ -269,6 +286,19 @@ def test_every_export_can_be_loaded_or_opened_again(session, tmp_path, monkeypat
         list(session.files("psd"))
     with pytest.raises(ValueError, match="move a slider first"):
         list(Session(session.engine).files("gif"))
+
+
+def test_a_latent_without_a_recipe_is_shown_as_it_is(session):
+    ws, image = session.engine.edited(session.state), session.engine.result(session.state).image
+    assert session.load("other.safetensors", save({"ws": ws})) == "other.safetensors: latent loaded, unedited"
+    assert session.state.targets == {} and session.state.active is None
+    assert (session.engine.result(session.state).image == image).all()
+    for header in ("no JSON", "[]"):
+        with pytest.raises(ValueError, match="header is damaged"):
+            session.load("x.safetensors", save({"ws": ws}, metadata={"hfld": header}))
+    foreign = exports.latent(ws, recipes.recipe(session.engine, EDIT) | {"weights": {"generator": "other"}})
+    with pytest.raises(ValueError, match="made with other weights"):
+        session.load("x.safetensors", foreign)
 
 
 def test_second_save_keeps_the_first(session, tmp_path):

@@ -27,6 +27,8 @@ def test_edits_have_one_order_whatever_was_moved_first():
 def test_held_attributes_outlive_reset_all():
     state = START.with_target("Young", 0.2).with_target("Bald", 0.9).holding("Bald", True)
     assert state.without_targets().targets == {"Bald": 0.9}
+    assert state.without_targets().active == "Bald"
+    assert state.with_target("Young", 0.3).without_targets().active is None  # nothing is left to be shown
     assert state.holding("Bald", False).without_targets().targets == {}
     assert state.without_target("Bald").targets == {"Young": 0.2}
 

@@ -1,5 +1,6 @@
 """The layout, driven as a browser drives it: by the state that a front end sends."""
 
+import base64
 import io
 import statistics
 import threading
@@ -88,6 +89,19 @@ def test_moving_a_slider_changes_both_pictures_and_the_gauges(editor):
     assert float(editor.attributes.rows["Arched_Eyebrows"].score.value) > 0.3
 
 
+def test_a_target_that_is_not_reached_is_said_in_plain_words():
+    editors = {"hfld": toy_editor(gain=0.05), "baseline": toy_editor()}
+    editor = LatentEditor(toy_engine(editors=editors), seed=8)
+    send(slider(editor), 0.9)
+    settled(editor)
+    said = editor.unreached.value
+    send(slider(editor), slider(editor).value - 0.9 + round(editor.session.score("Arched_Eyebrows"), 2))
+    settled(editor)
+    editor.close()
+    assert "HFLD brings Arched Eyebrows to" in said and "baseline" not in said
+    assert "brings" not in editor.unreached.value
+
+
 def test_a_drag_is_undone_at_once(editor):
     start, picture = slider(editor).value, editor.edited.value
     for value in (0.3, 0.5, 0.7, 0.9):
@@ -138,6 +152,13 @@ def test_the_search_shows_what_matches(editor):
     assert shown == set(NAMES) & set(GROUPS["eyes and brows"])
     send(editor.attributes.search, "")
     assert all(row.box.layout.display != "none" for row in editor.attributes.rows.values())
+    send(editor.attributes.search, "Hairless")  # another word for it
+    shown = [n for n, row in editor.attributes.rows.items() if row.box.layout.display != "none"]
+    assert shown == ["Bald"] and editor.attributes.nothing.value == ""
+    send(editor.attributes.search, "<wings>")
+    assert "Nothing here is called “&lt;wings&gt;”" in editor.attributes.nothing.value
+    send(editor.attributes.search, "older")
+    assert "no editor here has a direction for Young" in editor.attributes.nothing.value
 
 
 def test_views(editor):
@@ -185,6 +206,22 @@ def test_snapshots_and_gallery(editor):
     editor.faces.children[-1].children[1].click()
     settled(editor)
     assert editor.session.state.source.seed == 8
+
+
+def test_a_broken_file_does_not_empty_the_gallery(editor, tmp_path, monkeypatch):
+    whole = png(np.random.default_rng(0).integers(0, 256, (300, 600, 3), np.uint8))
+    (tmp_path / "whole.png").write_bytes(whole)
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    editor.tabs.selected_index = 1
+    labels = [entry.children[1].description for entry in editor.faces.children]
+    assert labels == [*(f"seed {i}" for i in range(1, 9)), "whole"]
+    sent = editor.faces.children[-1].children[0].value.split("base64,")[1].split('"')[0]
+    assert Image.open(io.BytesIO(base64.b64decode(sent))).size == (192, 96)
+    editor.tabs.selected_index = 0
+    monkeypatch.setattr(editor.session, "gallery", lambda *arguments: 1 / 0)
+    editor.tabs.selected_index = 1
+    assert 'role="alert"' in editor.message.value and "ZeroDivisionError" in editor.message.value
 
 
 def upload(editor, name: str, content: bytes) -> None:
@@ -276,10 +313,14 @@ def test_a_photo_becomes_the_face_that_is_edited(opener, tmp_path):
     send(slider(editor), 0.9)
     settled(editor)
     assert editor.photo.view.value != view  # the edit is in the photo
+    assert "untick" not in editor.photo.view.value
+    send(slider(editor, "Bald"), 0.9)
+    settled(editor)
+    assert "Not all of Bald lies in the face: untick" in editor.photo.view.value
     view = editor.photo.view.value
     send(editor.photo.oval, False)
     settled(editor)
-    assert editor.photo.view.value != view
+    assert editor.photo.view.value != view and "untick" not in editor.photo.view.value
     editor.photo.save.click()
     (path,) = tmp_path.glob("*_pasted.png")
     assert f"saved {path.name}" in editor.message.value

@@ -1,6 +1,7 @@
 """From a state to pixels: sources, edits in target units, held scores, layer ranges."""
 
 import hashlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -12,14 +13,31 @@ from torch import Tensor
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.checkpoints import sha256
 from hfld.config import InversionConfig, Profile
-from hfld.editors import Editor, directions_file, make_editor, reach
+from hfld.editors import EDITORS, Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
+from hfld.editors.base import CAP
 from hfld.evaluation import to_bytes
 from hfld.judges import Judges, read, state_hash
 from hfld.models import Models, pick_device
+from hfld.studio.latest import Overtaken
 from hfld.studio.state import Source, State
+from hfld.studio.targets import approach
 from hfld.worlds import PortraitWorld, world_of
 
-HOLD_PASSES = 2  # corrections of the held attributes' scores
+NETWORKS = ("generator", "regressor")
+"""What every picture and every strength depends on."""
+
+FIRST = ("hfld", "baseline")
+"""Editors that are always offered; the second stands beside the first."""
+
+KEPT = 32  # results; a trajectory of two editors is 14
+
+Stop = Callable[[], bool]
+"""Whether nobody waits for a result any more."""
+
+
+def never() -> bool:
+    return False
+
 
 LockExpression = Callable[[Editor], Editor]
 """An editor -> the same editor, whose edits leave the landmarks where they were."""
@@ -54,26 +72,37 @@ class Engine:
         if not self.weights:
             self.weights = _hashes_of(self.models, self.editors)
         self.original = lru_cache(maxsize=32)(self._original)
+        self._results: dict[tuple, Face] = {}  # of the newest states
+        self._guard = threading.Lock()  # of them, and of editors that keep what they have read
+        self._factors: dict[
+            tuple[Source, str, str], float
+        ] = {}  # of corrected edits: strength / missing score
 
     @classmethod
     def from_profile(
         cls, profile: Profile, editors: Sequence[str], *, lock_expression: LockExpression | None = None
     ) -> "Engine":
-        """Load what `profile` names; a missing file's error says which command makes it."""
+        """Load what `profile` names; a missing file's error says which command makes it.
+
+        Where 01_landmarks has trained an H, the expression lock of profile.benchmark is offered.
+        """
         paths = profile.paths
-        made = {name: make_editor(name, weights=paths.weights) for name in editors}
         h = paths.weights / "landmarks.safetensors"
         models = Models.load(
             paths.world,
-            landmarks=h if h.is_file() else None,  # only inversion needs it
+            landmarks=h if h.is_file() else None,  # only inversion and the lock need it
             device=pick_device(profile.world.device),
             read_at=profile.world.read_at,
         )
+        made = {name: make_editor(name, weights=paths.weights, models=models) for name in editors}
+        if lock_expression is None and models.landmarks is not None:
+            lock_expression = _lock_of(profile, models)
         world = world_of(profile)
-        weights = _hashes_of_editors(made)
-        weights |= {name: models.hashes[name] for name in ("generator", "regressor")}
-        files = {name: directions_file(paths.weights, name) for name in editors}
-        weights |= {name: sha256(file) for name, file in files.items() if file.is_file()}
+        weights = _hashes_of_editors(made) | {name: models.hashes[name] for name in NETWORKS}
+        if models.landmarks is not None:
+            weights["landmarks"] = models.hashes["landmarks"]
+        files = [(name, of(paths.weights, name)) for name in editors for of in (directions_file, editor_file)]
+        weights |= {name: sha256(file) for name, file in files if file.is_file()}
         return cls(
             models=models,
             editors=made,
@@ -115,9 +144,7 @@ class Engine:
 
     def _original(self, source: Source) -> Face:
         z = self.z(source)
-        if z is not None:
-            return self.face(self.models.ws(torch.from_numpy(z)))
-        return self.face(source.ws)
+        return self.face(source.ws if z is None else self.models.ws(torch.from_numpy(z)))
 
     @torch.inference_mode()
     def picture(self, ws: Tensor, size: int | None = None) -> np.ndarray:
@@ -127,61 +154,108 @@ class Engine:
             return to_bytes(self.models.generator.synthesis(ws, noise="fixed", size=size).float())
         return to_bytes(self.models.images(ws).float())
 
-    @torch.inference_mode()
     def face(self, ws: Tensor) -> Face:
         """G(ws) of one ws [1, L, w_dim], and R's scores of it."""
-        x = self.models.images(ws.to(self.models.device)).float()
-        return Face(ws, to_bytes(x)[0], self._scores(x))
+        ws = ws.to(self.models.device)
+        with torch.inference_mode():
+            x = self.models.images(ws).float()
+            return Face(ws, to_bytes(x)[0], read(self.models.regressor, x.clamp(-1, 1))[0].cpu().numpy())
 
-    def _scores(self, x: Tensor) -> np.ndarray:
-        return read(self.models.regressor, x.clamp(-1, 1))[0].cpu().numpy()
+    def result(self, state: State, editor: str | None = None, *, stop: Stop = never) -> Face:
+        """The state's edits by `editor` (the state's own if None): R's score of every edited attribute is at
+        its target and of every held one where it was, or as near as a few corrections come.
 
-    @torch.no_grad()  # not inference_mode: an expression lock takes gradients of its own
-    def edited(self, state: State, editor: str | None = None) -> Tensor:
-        """ws [1, L, w_dim] of the state's edits by `editor` (the state's own if None).
-
-        An attribute that the editor does not know is left out. Strengths are native: the missing score.
+        An attribute that the editor does not know is left out. Overtaken if `stop` says so before a picture.
         """
         name = state.editor if editor is None else editor
+        edits = (tuple(state.targets.items()), state.held, state.layers, state.expression_lock)
+        key = (state.source, name, *edits)
+        with self._guard:
+            face = self._results.get(key)
+        if face is None:
+            face = self._result(state, name, stop)
+            with self._guard:
+                self._results[key] = face
+                while len(self._results) > KEPT:
+                    del self._results[next(iter(self._results))]
+        return face
+
+    def edited(self, state: State, editor: str | None = None) -> Tensor:
+        """ws [1, L, w_dim] of the result."""
+        return self.result(state, editor).ws
+
+    def _result(self, state: State, name: str, stop: Stop) -> Face:
         original, known = self.original(state.source), self.known(name)
-        goals = {a: target for a, target in state.targets.items() if a in known}
-        strengths = {a: self._strength(original, self.editors[name], a, goals[a]) for a in goals}
-        held = {a: goals.get(a, float(original.scores[attribute_index(a)])) for a in known if a in state.held}
-        ws = self._compose(state, name, strengths)
-        for _ in range(HOLD_PASSES if held and strengths else 0):
-            scores = self.face(ws).scores
-            for attribute, score in held.items():
-                missing = score - float(scores[attribute_index(attribute)])
-                strengths[attribute] = strengths.get(attribute, 0.0) + missing
-            ws = self._compose(state, name, strengths)
-        return ws
+        native = self._native(original, name, state.targets)
+        if not native:
+            return original
+        editor = self._locked(self.editors[name]) if state.expression_lock else self.editors[name]
 
-    def _strength(self, original: Face, editor: Editor, attribute: str, target: float) -> float:
-        scores = torch.from_numpy(original.scores)[None]
-        return float(reach(editor, original.ws, attribute, target, lambda ws: scores).strength)
+        def draw(strengths: Mapping[str, float]) -> Face:
+            if stop():
+                raise Overtaken
+            return self.face(self._compose(editor, original.ws, strengths, state.layers))
 
-    def _compose(self, state: State, name: str, strengths: Mapping[str, float]) -> Tensor:
-        editor = self.editors[name]
-        if state.expression_lock:
-            if self.lock_expression is None:
-                raise ValueError("there is no expression lock here; switch it off")
-            editor = self.lock_expression(editor)
-        original = self.original(state.source).ws
-        ws = original
+        held = {a: float(original.scores[attribute_index(a)]) for a in known if a in state.held}
+        goals = held | {a: target for a, target in state.targets.items() if a in known}
+        face, strengths = approach(draw, original.scores, goals, native)
+        for attribute, strength in native.items():
+            if strength:
+                self._factors[state.source, name, attribute] = strengths[attribute] / strength
+        return face
+
+    def quick(self, state: State, editor: str | None = None) -> Tensor:
+        """ws [1, L, w_dim] of a preview: neither corrected, nor held, nor locked.
+
+        Its strengths are the missing scores, times what the last correction of the same edit has found.
+        """
+        name = state.editor if editor is None else editor
+        original = self.original(state.source)
+        strengths = {
+            attribute: strength * self._factors.get((state.source, name, attribute), 1.0)
+            for attribute, strength in self._native(original, name, state.targets).items()
+        }
+        largest = {a: float(np.clip(s, -CAP, CAP)) for a, s in strengths.items()}
+        return self._compose(self.editors[name], original.ws, largest, state.layers)
+
+    @torch.no_grad()  # not inference_mode: an expression lock takes gradients of its own
+    def _compose(
+        self, editor: Editor, ws: Tensor, strengths: Mapping[str, float], layers: tuple[int, int] | None
+    ) -> Tensor:
+        """The edits one after the other, always in the same order."""
+        edited = ws
         for attribute in ATTRIBUTES:
             if attribute in strengths:
-                ws = editor.edit(ws, attribute, strengths[attribute])
-        return within_layers(original, ws, state.layers)
+                with self._guard:
+                    edited = editor.edit(edited, attribute, strengths[attribute])
+        return within_layers(ws, edited, layers)
 
-    def result(self, state: State, editor: str | None = None) -> Face:
-        """The edited face."""
-        return self.face(self.edited(state, editor))
+    def _native(self, original: Face, name: str, targets: Mapping[str, float]) -> dict[str, float]:
+        """Strengths in the editor's own unit, the missing score."""
+        scores, editor, known = torch.from_numpy(original.scores)[None], self.editors[name], self.known(name)
+        return {
+            attribute: float(reach(editor, original.ws, attribute, target, lambda ws: scores).strength)
+            for attribute, target in targets.items()
+            if attribute in known
+        }
 
-    def trajectory(self, state: State, attribute: str, steps: int, editor: str | None = None) -> np.ndarray:
+    def _locked(self, editor: Editor) -> Editor:
+        if self.lock_expression is None:
+            raise ValueError("there is no expression lock here; switch it off")
+        return self.lock_expression(editor)
+
+    def trajectory(
+        self,
+        state: State,
+        attribute: str,
+        steps: int,
+        editor: str | None = None,
+        *,
+        stop: Stop = never,
+    ) -> np.ndarray:
         """`attribute` from target 0 to 1, the other edits as they are: uint8 [steps, H, W, 3]."""
-        targets = np.linspace(0, 1, steps)
-        ws = [self.edited(state.with_target(attribute, float(t)), editor) for t in targets]
-        return self.picture(torch.cat(ws))
+        states = [state.with_target(attribute, float(t)) for t in np.linspace(0, 1, steps)]
+        return np.stack([self.result(one, editor, stop=stop).image for one in states])
 
     def check(self, state: State) -> State:
         """The state as this session can show it; ValueError names what does not exist here."""
@@ -210,9 +284,27 @@ def within_layers(ws: Tensor, edited: Tensor, layers: tuple[int, int] | None) ->
     return mixed
 
 
+def offered(profile: Profile) -> tuple[str, ...]:
+    """HFLD and the baseline, then every other editor whose file exists."""
+    files = {
+        name: [of(profile.paths.weights, name) for of in (directions_file, editor_file)] for name in EDITORS
+    }
+    there = [name for name in EDITORS if any(file.is_file() for file in files[name])]
+    return (*FIRST, *(name for name in there if name not in FIRST))
+
+
+def _lock_of(profile: Profile, models: Models) -> LockExpression:
+    """The lock of the benchmark."""
+    config = profile.benchmark
+    options = {"mode": config.lock, "steps": config.lock_steps, "seed": config.seed}
+    return lambda editor: ExpressionLock(editor, models, **options)
+
+
 def _hashes_of(models: Models, editors: Mapping[str, Editor]) -> dict[str, str]:
     """Hashes of networks and editors that did not come from files."""
-    networks = {name: state_hash(getattr(models, name)) for name in ("generator", "regressor")}
+    networks = {name: state_hash(getattr(models, name)) for name in NETWORKS}
+    if models.landmarks is not None:
+        networks["landmarks"] = state_hash(models.landmarks)
     return networks | _hashes_of_editors(editors)
 
 

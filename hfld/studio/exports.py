@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from hfld.own_photo import RECIPE_KEY
+
 MARK = "synthetic: this face was made by a generative model; it shows no real person"
-RECIPE_KEY = "hfld-recipe"
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
@@ -77,6 +78,17 @@ def read_latent(content: bytes) -> Tensor:
     if "ws" not in tensors:
         raise ValueError(f"this file holds no latent 'ws' but {', '.join(sorted(tensors)) or 'nothing'}")
     return torch.as_tensor(tensors["ws"])
+
+
+def recipe_in_latent(content: bytes) -> str | None:
+    """The recipe's text in the header of a latent that `read_latent` has read, None if it carries none."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    try:
+        recipe = json.loads(header.get("__metadata__", {}).get("hfld", "{}")).get("recipe")
+    except (ValueError, AttributeError) as error:
+        raise ValueError("this latent's header is damaged") from error
+    return None if recipe is None else json.dumps(recipe)
 
 
 def gif(frames: Sequence[np.ndarray], *, seconds: float = 0.12) -> bytes:

@@ -14,6 +14,7 @@ import torch
 from hfld.attributes import ATTRIBUTES, EMOTIONS, REGIONS, attribute_index
 from hfld.evaluation import from_bytes
 from hfld.judges import Readings
+from hfld.judges import read as read_judge
 from hfld.quantities import cosine, point_distance, total_variation
 from hfld.studio.engine import Engine
 
@@ -149,6 +150,12 @@ def measure_floor(engine: Engine, asked: Mapping[str, float], *, faces: int = FA
 def read(engine: Engine, images: np.ndarray) -> Readings:
     """The judges' readings of pictures uint8 [N, H, W, 3]."""
     return engine.judges.measure(from_bytes(images).to(engine.models.device))
+
+
+def read_points(engine: Engine, image: np.ndarray) -> np.ndarray:
+    """The landmark judge's points [106, 2] (x, y) / side of a picture uint8 [H, W, 3], without the others."""
+    images = from_bytes(image[None]).to(engine.models.device)
+    return read_judge(engine.judges.landmarks, images).float().cpu().numpy().reshape(-1, 2)
 
 
 def _as_gauged(floor: Floor) -> dict[str, float]:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class Overtaken(Exception):
+    """Raised by a stage's work that has seen that it is overtaken."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One part of a job."""
@@ -28,7 +32,7 @@ class LatestQueue:
         self._stages, self._failed = tuple(stages), failed
         self._condition = threading.Condition()
         self._job: Any = None
-        self._number = self._done = 0  # of the newest job; of the newest that ended
+        self._number = self._done = self._working = 0  # of the newest job; that ended; that is worked on
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="hfld-latest", daemon=True)
         self._thread.start()
@@ -40,6 +44,11 @@ class LatestQueue:
                 raise ValueError("the rendering queue is closed")
             self._job, self._number = job, self._number + 1
             self._condition.notify_all()
+
+    def overtaken(self) -> bool:
+        """Whether the job that is worked on is old, so that its stage may end early."""
+        with self._condition:
+            return self._closed or self._number != self._working
 
     def wait(self, timeout: float) -> bool:
         """Until the newest job has ended; False if `timeout` seconds were not enough."""
@@ -61,8 +70,11 @@ class LatestQueue:
                 if self._closed:
                     return
                 job, number = self._job, self._number
+                self._working = number
             try:
                 self._work(job, number)
+            except Overtaken:
+                pass  # the newer job is next
             except Exception as error:
                 self._failed(error)
             with self._condition:

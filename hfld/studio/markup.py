@@ -41,7 +41,7 @@ STYLE = """<style>
 .hfld-row.hfld-edited .widget-label { font-weight: 600; }
 .hfld-row .widget-readout { min-width: 34px; margin-left: 8px; }
 .hfld-columns { display: flex; justify-content: flex-end; font-size: 11px; color: var(--soft); }
-.hfld-columns span { width: 44px; text-align: right; }
+.hfld-columns span { width: 48px; text-align: right; white-space: nowrap; }
 .hfld-columns span:last-child { width: 92px; }
 .hfld-score { font-variant-numeric: tabular-nums; text-align: right; }
 .hfld-small.jupyter-button { padding: 0 4px; line-height: 24px; height: 24px; }
@@ -90,8 +90,19 @@ button.hfld-picture:focus-visible { outline: 3px solid var(--accent); outline-of
 .hfld-progress progress { width: 220px; accent-color: var(--accent); }
 </style>"""
 
+LEGEND = (
+    '<div class="hfld-hint">HFLD: directions trained with the landmark loss; baseline: the same without it. '
+    "R's score steers the sliders; the judge has not seen the training. hold: R's score stays. "
+    "floor: what exact edits change, too. Landmarks: "
+    '<b style="color:color-mix(in srgb, #e69f00 60%, var(--ink))">orange</b> before, '
+    '<b style="color:color-mix(in srgb, #56b4e9 60%, var(--ink))">blue</b> after.</div>'
+)
+"""One line under the pictures."""
+
 SIGNS = {"green": ("●", "within the floor"), "amber": ("▲", "above the floor"), "red": ("■", "far above it")}
 """A shape for each light: colour is never the only difference."""
+THUMBNAIL = 192
+"""Px: twice a thumbnail's width on the page, for dense screens."""
 TARGET_SIGNS = {"green": ("●", "reached"), "amber": ("▲", "partly reached"), "red": ("■", "not reached")}
 
 
@@ -162,6 +173,11 @@ def hint(text: str) -> str:
 
 
 def thumbnail(image: np.ndarray, alt: str) -> str:
+    """A picture at most THUMBNAIL px high and wide: what is saved at 1024 px is not sent at 1024 px."""
+    scale = THUMBNAIL / max(image.shape[:2])
+    if scale < 1:
+        size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
     shown = f'<img src="{data_uri(image)}" alt="{html.escape(alt)}" decoding="sync">'
     return f'<div class="hfld-thumb">{shown}</div>'
 
@@ -235,7 +251,7 @@ def gauges(found: Mapping[str, Gauges], *, size: int) -> str:
             + [f"{one.targets[i].after:.2f} {_light(one.targets[i], TARGET_SIGNS)}" for one in every]
             for i, g in enumerate(first.targets)
         ]
-        cards.append(_card("Target reached", ["", "asked", "before", *heads], rows))
+        cards.append(_card("Target reached, the judge's score", ["", "asked", "before", *heads], rows))
     rows = [
         [g.name, _floor(first, g.name)]
         + [f"{one.drift[i].after:.2f} {_light(one.drift[i])}" for one in every]

@@ -1,5 +1,6 @@
 """One's own photo in the editor: from a picture file to a latent, in the background and in words."""
 
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,12 @@ class OwnFace:
     def image(self) -> np.ndarray:
         """The face that was found, uint8 [S, S, 3]."""
         return to_uint8(self.found.image)[0]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the picture and of the square of the chosen face."""
+        parts = np.ascontiguousarray(self.photo.picture), self.photo.quad.corners.astype("<f4")
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
     @cached_property
     def preview(self) -> Photo:
@@ -171,7 +178,20 @@ def summary(engine: Engine, own: OwnFace) -> str:
         parts.append(_stranger(engine))
     elif not found.complete:
         parts.append("taken before the search had ended")
+        limit = engine.inversion.stranger
+        if limit is not None and found.terms["perceptual"] > limit:
+            parts.append(_far(engine))
     return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
+
+
+def _far(engine: Engine) -> str:
+    """Of a search that was ended before it could tell a stranger."""
+    if engine.world is None:
+        return "it is not like the picture yet, and a picture of another kind never becomes so"
+    return (
+        "it is not like the picture yet. This world draws portraits: if yours is a photograph, no search "
+        "makes a likeness of it"
+    )
 
 
 def _stranger(engine: Engine) -> str:

@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from hfld.studio.engine import Engine
+from hfld.studio.engine import NETWORKS, Engine
 from hfld.studio.state import Source, State
 
 FORMAT = "hfld recipe"
-VERSION = 1
+VERSION = 2
+OLDER = 1  # edits that stopped short of their targets were not corrected
 LARGEST = 4 << 20  # bytes of a recipe's text; a 1024 px latent is a fifth of a megabyte
 
 
 def recipe(engine: Engine, state: State) -> dict[str, Any]:
     """Everything needed to make the same pixels again, as plain JSON values."""
-    used = {"generator", "regressor", state.editor, state.second}
+    used = {*NETWORKS, state.editor, state.second}
+    if state.expression_lock:
+        used.add("landmarks")
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -53,7 +56,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
         raise ValueError("this file is not a recipe: it is damaged or no JSON") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"this file is not a recipe: it does not say 'format': '{FORMAT}'")
-    if values.get("version") != VERSION:
+    if values.get("version") not in (OLDER, VERSION):
         raise ValueError(
             f"this recipe has version {values.get('version')!r}; this program reads version {VERSION}"
         )
@@ -104,6 +107,11 @@ def same_pixels(engine: Engine, state: State, values: dict[str, Any]) -> str | N
     """None if the state shows the recipe's pixels, else one sentence about the difference."""
     if values.get("pixels") in (None, pixel_hash(engine.result(state).image)):
         return None
+    if values.get("version") == OLDER:
+        return (
+            "The recipe is loaded, but its pixels differ from the saved ones: when it was made, edits "
+            "stopped short of their targets; now they are corrected."
+        )
     made = values.get("versions", {}).get("torch", "an unknown version")
     return (
         f"The recipe is loaded, but its pixels differ from the saved ones: it was made with torch {made}, "
@@ -121,7 +129,7 @@ def _source_to_json(source: Source) -> dict[str, Any]:
         return {"seed": source.seed}
     values = source.ws.numpy().astype("<f4")
     ws = {"ws": base64.b64encode(values.tobytes()).decode(), "shape": list(values.shape)}
-    return ws | ({"name": source.name} if source.name else {})
+    return ws | {key: value for key in ("name", "photo") if (value := getattr(source, key))}
 
 
 def _source_from_json(values: dict[str, Any]) -> Source:
@@ -130,7 +138,9 @@ def _source_from_json(values: dict[str, Any]) -> Source:
     try:
         array = np.frombuffer(base64.b64decode(values["ws"], validate=True), "<f4")
         return Source.of_latent(
-            torch.from_numpy(array.reshape(values["shape"]).copy()), values.get("name", "")
+            torch.from_numpy(array.reshape(values["shape"]).copy()),
+            values.get("name", ""),
+            values.get("photo", ""),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"the recipe's latent is damaged: {error}") from error

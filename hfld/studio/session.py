@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import attribute_index
-from hfld.labels import LABELS
 from hfld.own_photo import marked_png, paste_back
 from hfld.studio import exports, recipes
-from hfld.studio.engine import Engine, Face
-from hfld.studio.gauges import Floor, Gauges, measure_floor, read, read_gauges
+from hfld.studio.engine import Engine, Face, Stop, never
+from hfld.studio.gauges import Floor, Gauges, measure_floor, read, read_gauges, read_points
 from hfld.studio.own_face import OwnFace
 from hfld.studio.pictures import sheet
 from hfld.studio.state import LARGEST_SEED, History, Source, State
@@ -53,11 +52,12 @@ class Session:
         names = list(engine.editors)
         start = State(source=Source.of_seed(seed), editor=editor or names[0], second=second)
         self.engine, self.changed, self._open_photo = engine, changed, open_photo
-        self._own: dict[str, OwnFace] = {}  # by the key of their latent
+        self._own: dict[str, OwnFace] = {}  # by the key of their source
         self.history = History(engine.check(start))
         self.snapshots: list[Snapshot] = []
         self._dice = dice or _throw
         self._floor = lru_cache(maxsize=64)(self._measure_floor)
+        self._points = lru_cache(maxsize=32)(lambda source: self.points(engine.original(source).image))
         self._before = lru_cache(maxsize=32)(lambda source: read(engine, engine.original(source).image[None]))
 
     @property
@@ -90,11 +90,12 @@ class Session:
         self.set_seed(self._dice())
 
     def set_latent(self, ws: Tensor) -> None:
-        self._go(replace(self.state, source=Source.of_latent(ws)))
+        """A face that may be edited already, without further edits."""
+        self._go(replace(self.state, source=Source.of_latent(ws), targets={}, active=None))
 
     def use(self, own: OwnFace) -> None:
         """The face of a photo, unedited."""
-        source = Source.of_latent(own.found.ws, own.name)
+        source = Source.of_latent(own.found.ws, own.name, own.digest)
         self._own[source.key] = own
         self._go(replace(self.state, source=source, targets={}, active=None))
 
@@ -111,7 +112,7 @@ class Session:
             return None
         face, points = self.engine.result(state).image, None
         if oval and self.engine.judges is not None:
-            points = np.stack([self.points(self.engine.original(state.source).image), self.points(face)])
+            points = np.stack([self.original_points(state.source), self.points(face)])
         return paste_back(own.preview if preview else own.photo, face, landmarks=points)
 
     def set_editor(self, name: str) -> None:
@@ -150,25 +151,28 @@ class Session:
     def restore(self, snapshot: Snapshot) -> None:
         self._go(snapshot.state)
 
-    def faces(self, state: State) -> dict[str, Face]:
+    def faces(self, state: State, *, stop: Stop = never) -> dict[str, Face]:
         """Pictures under "original" and the names of the state's one or two editors."""
         names = [name for name in (state.editor, state.second) if name is not None]
         return {"original": self.engine.original(state.source)} | {
-            name: self.engine.result(state, name) for name in names
+            name: self.engine.result(state, name, stop=stop) for name in names
         }
 
     def previews(self, state: State) -> dict[str, np.ndarray]:
-        """Small pictures of the edits while a slider is dragged."""
+        """Quick pictures while a slider is dragged, small where the full ones are large, and the original."""
         names = [name for name in (state.editor, state.second) if name is not None]
-        free = replace(state, held=frozenset())  # holding a score takes whole pictures
-        return {
-            name: self.engine.picture(self.engine.edited(free, name), self.engine.preview)[0]
+        return {"original": self.engine.original(state.source).image} | {
+            name: self.engine.picture(self.engine.quick(state, name), self.engine.preview)[0]
             for name in names
         }
 
     def points(self, image: np.ndarray) -> np.ndarray:
-        """The judges' landmarks [106, 2] (x, y) / side of a picture."""
-        return read(self.engine, image[None]).landmarks[0]
+        """The judge's landmarks [106, 2] (x, y) / side of a picture."""
+        return read_points(self.engine, image)
+
+    def original_points(self, source: Source) -> np.ndarray:
+        """The same of an unedited face, read once."""
+        return self._points(source)
 
     def gauges(self, state: State, faces: Mapping[str, Face], *, floor: bool = False) -> dict[str, Gauges]:
         """Gauges of each edited face; with `floor` (half a second when it is new) they have lights."""
@@ -189,11 +193,17 @@ class Session:
     def _measure_floor(self, ends: tuple[tuple[str, bool], ...]) -> Floor:
         return measure_floor(self.engine, {name: float(end) for name, end in ends})
 
-    def trajectories(self, state: State, steps: int = STEPS) -> dict[str, np.ndarray]:
-        """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1."""
+    def trajectories(
+        self, state: State, steps: int = STEPS, *, lock: bool = True, stop: Stop = never
+    ) -> dict[str, np.ndarray]:
+        """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1.
+
+        `lock=False` leaves the expression lock out, which takes too long while somebody waits.
+        """
+        state = state if lock else replace(state, expression_lock=False)
         names = (state.editor, state.second)
         shown = [n for n in names if n is not None and state.active in self.engine.known(n)]
-        return {name: self.engine.trajectory(state, state.active, steps, name) for name in shown}
+        return {name: self.engine.trajectory(state, state.active, steps, name, stop=stop) for name in shown}
 
     def score(self, attribute: str) -> float:
         """R's score of the unedited face: where the slider stands before it is moved."""
@@ -205,9 +215,12 @@ class Session:
     def load(self, name: str, content: bytes) -> str:
         """Take in a file: recipe, saved picture, saved latent, or a photo. Returns what happened."""
         if name.lower().endswith(".safetensors"):
-            self.set_latent(exports.read_latent(content))
-            return f"{name}: latent loaded"
-        text = content if name.lower().endswith(".json") else exports.recipe_in_png(content)
+            ws = exports.read_latent(content)
+            if (text := exports.recipe_in_latent(content)) is None:
+                self.set_latent(ws)
+                return f"{name}: latent loaded, unedited"
+        else:
+            text = content if name.lower().endswith(".json") else exports.recipe_in_png(content)
         if text is not None:
             return f"{name}: {self.load_recipe(text)}"
         exports.open_picture(content)
@@ -227,16 +240,22 @@ class Session:
     def gallery(
         self, seeds: Sequence[int], folder: Path
     ) -> list[tuple[str, np.ndarray, Callable[[], object]]]:
-        """(label, picture, what opens it) of some seeds and of the newest saved faces in `folder`."""
+        """(label, picture, what opens it) of some seeds and of the newest saved faces in `folder`; files that
+        cannot be read are left out.
+        """
         ws = [self.engine.original(Source.of_seed(seed)).ws for seed in seeds]
         entries = [
             (f"seed {seed}", image, lambda seed=seed: self.set_seed(seed))
-            for seed, image in zip(seeds, self.engine.picture(torch.cat(ws)), strict=True)
+            for seed, image in zip(
+                seeds, self.engine.picture(torch.cat(ws), self.engine.preview), strict=True
+            )
         ]
         saved = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in saved[:SAVED_SHOWN]:
-            content = path.read_bytes()
-            image = np.asarray(exports.open_picture(content).convert("RGB"))
+            try:
+                image = np.asarray(exports.open_picture(path.read_bytes()).convert("RGB"))
+            except (OSError, SyntaxError, ValueError):
+                continue  # a file that is no picture, or half of one, must not hide the others
             entries.append((path.stem, image, lambda path=path: self.load(path.name, path.read_bytes())))
         return entries
 
@@ -301,11 +320,6 @@ def write(folder: Path, files: Iterator[tuple[str, bytes]]) -> list[Path]:
     for path, (_, content) in zip(paths, files, strict=True):
         path.write_bytes(content)
     return paths
-
-
-def title(editor: str) -> str:
-    """How an editor is called on the screen."""
-    return LABELS.get(editor, editor)
 
 
 def _numbered(name: str, number: int) -> str:

@@ -22,7 +22,8 @@ class Source:
 
     seed: int | None = None
     ws: Tensor | None = field(default=None, compare=False)  # [1, L, w_dim]; only without a seed
-    key: str = ""  # digest of ws, by which two latents are told apart
+    key: str = ""  # digest of ws and photo, by which two latents are told apart
+    photo: str = field(default="", compare=False)  # digest of the photo: two may have the same nearest face
     name: str = field(default="", compare=False)  # of the photo that the latent was made from
 
     @classmethod
@@ -32,17 +33,18 @@ class Source:
         return cls(seed=seed)
 
     @classmethod
-    def of_latent(cls, ws: Tensor, name: str = "") -> Self:
-        """ws [L, w_dim] or [1, L, w_dim], finite, and the name of the photo that it is from."""
+    def of_latent(cls, ws: Tensor, name: str = "", photo: str = "") -> Self:
+        """ws [L, w_dim] or [1, L, w_dim], finite, and name and digest of the photo that it is from."""
         ws = torch.as_tensor(ws).detach().cpu().float()
         ws = ws[None] if ws.ndim == 2 else ws
         if ws.ndim != 3 or len(ws) != 1:
             raise ValueError(f"a latent is ws [1, L, w_dim], not {tuple(ws.shape)}")
         if not bool(ws.isfinite().all()):
             raise ValueError("the latent holds values that are not finite")
-        digest = hashlib.sha256(ws.contiguous().numpy().tobytes()).hexdigest()
+        photo = str(photo)[:64]
+        digest = hashlib.sha256(ws.contiguous().numpy().tobytes() + photo.encode()).hexdigest()
         name = re.sub(r"[^\w-]+", "-", str(name)).strip("-")[:LONGEST_NAME]
-        return cls(ws=ws.contiguous().clone(), key=digest, name=name)
+        return cls(ws=ws.contiguous().clone(), key=digest, photo=photo, name=name)
 
     @property
     def label(self) -> str:
@@ -69,7 +71,7 @@ class State:
             attribute_index(attribute)
             if isinstance(target, bool) or not isinstance(target, int | float) or not 0 <= target <= 1:
                 raise ValueError(f"target of {attribute} must be a number in [0, 1], not {target!r}")
-        for attribute in self.held:
+        for attribute in (*self.held, *(() if self.active is None else (self.active,))):
             attribute_index(attribute)
         if self.layers is not None and not 0 <= self.layers[0] <= self.layers[1]:
             raise ValueError(f"layers must be (first, last), not {self.layers}")
@@ -85,7 +87,8 @@ class State:
 
     def without_targets(self) -> "State":
         """All edits undone but those of held attributes."""
-        return replace(self, targets={n: value for n, value in self.targets.items() if n in self.held})
+        kept = {name: value for name, value in self.targets.items() if name in self.held}
+        return replace(self, targets=kept, active=self.active if self.active in kept else None)
 
     def holding(self, attribute: str, held: bool) -> "State":
         return replace(self, held=self.held | {attribute} if held else self.held - {attribute})

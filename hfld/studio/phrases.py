@@ -1,0 +1,67 @@
+"""What the editor says about an edit, in plain words."""
+
+from collections.abc import Mapping
+
+from hfld.attributes import GROUPS, attribute_index
+from hfld.labels import LABELS
+from hfld.studio.engine import Engine, Face
+from hfld.studio.state import State
+
+OUTSIDE = (*GROUPS["hair"], "Wearing_Earrings", "Wearing_Hat", "Wearing_Necklace", "Wearing_Necktie")
+"""Attributes that reach beyond the oval of a face."""
+NEAR = 0.05  # of a score: nearer to its target is reached
+
+
+def title(editor: str) -> str:
+    """How an editor is called on the screen."""
+    return LABELS.get(editor, editor)
+
+
+def spoken(attribute: str) -> str:
+    return attribute.replace("_", " ")
+
+
+def note(state: State, original: Face, face: Face) -> str:
+    """R's score of the attribute moved last, before and after."""
+    if state.active is None:
+        return ""
+    k = attribute_index(state.active)
+    return f"{spoken(state.active)} {original.scores[k]:.2f} → {face.scores[k]:.2f}"
+
+
+def alt(state: State, editor: str) -> str:
+    """The alternative text of an edited picture."""
+    edits = ", ".join(f"{spoken(name)} towards {t:.2f}" for name, t in state.targets.items())
+    return f"the face of {state.source.label} edited by {title(editor)}: {edits or 'no edit'}"
+
+
+def unreached(engine: Engine, state: State, faces: Mapping[str, Face]) -> str:
+    """One sentence for each target that an editor does not reach on this face, or does not know."""
+    sentences = []
+    for editor in [name for name in (state.editor, state.second) if name is not None]:
+        for attribute, target in state.targets.items():
+            if attribute not in engine.known(editor):
+                sentences.append(
+                    f"{title(editor)} has no direction for {spoken(attribute)} and leaves it out."
+                )
+                continue
+            score = float(faces[editor].scores[attribute_index(attribute)])
+            if abs(score - target) > NEAR:
+                sentences.append(
+                    f"{title(editor)} brings {spoken(attribute)} to {score:.2f} on this face, "
+                    f"not to the {target:.2f} that was asked for."
+                )
+    return " ".join(sentences)
+
+
+def outside_the_face(state: State) -> str:
+    """One sentence if the state edits what a photo with only its face changed does not show."""
+    names = [spoken(name) for name in state.targets if name in OUTSIDE]
+    if not names:
+        return ""
+    return f"Not all of {', '.join(names)} lies in the face: untick “change only the face” to see all."
+
+
+def plain(error: Exception) -> str:
+    """The error's own words if they were written for people, else with its kind."""
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -16,6 +16,7 @@ from hfld.config import InversionConfig, Profile
 from hfld.editors import EDITORS, Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
 from hfld.editors.base import CAP
 from hfld.evaluation import to_bytes
+from hfld.host import reuse_memory
 from hfld.judges import Judges, read, state_hash
 from hfld.models import Models, pick_device
 from hfld.studio.latest import Overtaken
@@ -88,11 +89,15 @@ class Engine:
         """
         paths = profile.paths
         h = paths.weights / "landmarks.safetensors"
+        device = pick_device(profile.world.device)
+        if device.type == "cpu":
+            reuse_memory()
         models = Models.load(
             paths.world,
             landmarks=h if h.is_file() else None,  # only inversion and the lock need it
-            device=pick_device(profile.world.device),
+            device=device,
             read_at=profile.world.read_at,
+            command=profile.command,
         )
         made = {name: make_editor(name, weights=paths.weights, models=models) for name in editors}
         if lock_expression is None and models.landmarks is not None:

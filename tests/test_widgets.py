@@ -16,7 +16,6 @@ from toy_studio import NAMES, toy_editor, toy_engine
 from toy_world import toy_models
 
 from hfld.attributes import GROUPS
-from hfld.checkpoints import FETCH
 from hfld.config import load_profile
 from hfld.editors import LinearEditor
 from hfld.models import Models
@@ -404,7 +403,7 @@ def shown(widget) -> bool:
 
 def test_missing_weights_name_the_command(tmp_path):
     profile = replace(load_profile("smoke"), root=tmp_path)
-    with pytest.raises(FileNotFoundError, match=rf"{FETCH}|dvc repro"):
+    with pytest.raises(FileNotFoundError, match="python -m pretrain.smoke|dvc repro"):
         LatentEditor(profile)
 
 

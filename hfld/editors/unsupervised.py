@@ -14,7 +14,7 @@ from hfld import checkpoints
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.editors.base import Bank, Score, shift
 
-FARTHEST = 2.0
+FARTHEST = 5.0
 """A strength of 1 is at most this many probes, however little the attribute moves."""
 
 GROUPS = {"0-1": (0, 2), "2-5": (2, 6), "6-13": (6, 14)}

@@ -26,7 +26,7 @@ each_profile = @set -e; for profile in $(PROFILES); do mkdir -p runs/$$profile; 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-repro: env data ## environment, data, H and both T, tables and figures (about 23 minutes on two cores)
+repro: env data ## environment, data, H and both T, tables and figures (about 25 minutes on two quiet cores)
 	$(BIN)/dvc repro
 	@echo
 	@for profile in $(PROFILES); do \

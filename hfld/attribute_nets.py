@@ -84,7 +84,7 @@ def train_attributes(
         optimizer=torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=1e-4),
         state={"network": network},
         steps=settings.steps,
-        run_dir=run_folder(run_dir, fingerprint),
+        run_dir=run_folder(run_dir, fingerprint, code=(train_attributes, augment, ResNet)),
         fingerprint=fingerprint,
         schedule=cosine_schedule(settings.steps, warmup=settings.steps // 20),
         clip_norm=5.0,

@@ -292,7 +292,7 @@ def _train_group(
         optimizer=torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS),
         state={"matrix": matrix, "validation": log},
         steps=config.steps,
-        run_dir=run_folder(run_dir, fingerprint),
+        run_dir=run_folder(run_dir, fingerprint, code=(train_directions, DirectionMatrix, regression_loss)),
         fingerprint=fingerprint,
         schedule=cosine_schedule(config.steps) if config.schedule == "cosine" else None,
         after=after,

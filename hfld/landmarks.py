@@ -92,7 +92,7 @@ def train_landmarks(
         optimizer=torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=1e-4),
         state={"network": network},
         steps=config.steps,
-        run_dir=run_folder(run_dir, fingerprint),
+        run_dir=run_folder(run_dir, fingerprint, code=(train_landmarks, augmentation, ResNet)),
         fingerprint=fingerprint,
         schedule=cosine_schedule(config.steps, warmup=config.steps // 20),
         clip_norm=5.0,

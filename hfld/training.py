@@ -6,13 +6,16 @@ started again ends in the same weights as one that was never interrupted. That n
 caller: which data step `i` sees is a function of `i` and a seed alone.
 """
 
+import ast
 import csv
 import functools
 import hashlib
+import inspect
 import json
 import math
+import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -165,10 +168,36 @@ def train(
     return history
 
 
-def run_folder(root: Path | str, fingerprint: Mapping[str, Any]) -> Path:
-    """root/<hash of the fingerprint>: other parameters or inputs are another run, and none is overwritten."""
+def run_folder(
+    root: Path | str,
+    fingerprint: Mapping[str, Any],
+    *,
+    code: Iterable[Callable] = (),  # functions and classes whose modules decide what is computed
+) -> Path:
+    """root/<hash>: other parameters, inputs or code are another run, and none is overwritten.
+
+    Of the code only what Python executes counts: comments, docstrings and layout may change.
+    """
     text = json.dumps(_plain(fingerprint), sort_keys=True)
+    text += "".join(_executed(_source(item)) for item in code)
     return Path(root) / hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _source(item: Callable) -> str:
+    """Of the module that defines it, or its own where that has no file (a notebook)."""
+    try:
+        return inspect.getsource(inspect.getmodule(item))
+    except (OSError, TypeError):
+        return textwrap.dedent(inspect.getsource(item))
+
+
+def _executed(source: str) -> str:
+    """A module's syntax tree, without docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(None)
+    return ast.dump(tree)
 
 
 def finished(run_dir: Path | str, steps: int) -> bool:
@@ -271,7 +300,8 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def _finite_values(terms: Mapping[str, Tensor], *, step: int, run_dir: Path) -> dict[str, float]:
-    values = {key: float(term.detach()) for key, term in terms.items()}
+    numbers = torch.stack([term.detach() for term in terms.values()]).tolist()  # a GPU is waited for once
+    values = dict(zip(terms, numbers, strict=True))
     bad = {key: value for key, value in values.items() if not math.isfinite(value)}
     if bad:
         raise TrainingDiverged(f"step {step}: {bad}; the last good checkpoint, if any, is in {run_dir}")

@@ -1,10 +1,13 @@
 import csv
+import importlib.util
+import linecache
+import sys
 
 import pytest
 import torch
 from torch import nn
 
-from hfld.training import TrainingDiverged, batch_indices, cosine_schedule, finished, train
+from hfld.training import TrainingDiverged, batch_indices, cosine_schedule, finished, run_folder, train
 
 X = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
 Y = X.sum(dim=1, keepdim=True)
@@ -138,3 +141,21 @@ def test_batches_cover_every_sample_once_an_epoch():
     assert not torch.equal(seen[:50], seen[50:100])
     assert torch.equal(batch_indices(6, count=50, batch=8, seed=2), seen[48:56])
     assert sorted(batch_indices(0, count=3, batch=7, seed=0)[:3].tolist()) == [0, 1, 2]
+
+
+def test_code_that_computes_something_else_is_another_run(tmp_path):
+    def folder(source):
+        path = tmp_path / "loss.py"
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location("loss", path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["loss"] = module
+        spec.loader.exec_module(module)
+        linecache.clearcache()
+        return run_folder(tmp_path, {"lr": 0.1}, code=(module.loss,))
+
+    first = folder('def loss(x):\n    """Squared."""\n    return x * x\n')
+    assert folder('def loss(x):  # why\n    """Another docstring."""\n    return (x * x)\n') == first
+    changed = folder("def loss(x):\n    return x * x * x\n")
+    assert len({first, changed, run_folder(tmp_path, {"lr": 0.1})}) == 3
+    del sys.modules["loss"]

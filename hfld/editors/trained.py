@@ -223,7 +223,7 @@ class TrainedEditor:
                 optimizer=torch.optim.Adam(module.parameters(), lr=lr),
                 state={part: module},
                 steps=steps,
-                run_dir=run_folder(root, fingerprint),
+                run_dir=run_folder(root, fingerprint, code=(type(self), TrainedEditor, landmark_loss)),
                 fingerprint=fingerprint,
                 schedule=cosine_schedule(steps) if self.config.schedule == "cosine" else None,
                 log_every=max(1, steps // 50),

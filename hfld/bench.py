@@ -21,7 +21,8 @@ from torch import Tensor
 
 from hfld.attributes import ATTRIBUTES
 from hfld.config import ROOT, DirectionsConfig, load_profile
-from hfld.directions import BETAS, edit_terms, originals, term_weights
+from hfld.directions import BETAS
+from hfld.edits import edit_terms, originals, term_weights
 from hfld.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize
 from hfld.host import reuse_memory
 from hfld.matrix import DirectionMatrix

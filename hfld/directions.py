@@ -7,6 +7,7 @@ The baseline (Enjoy Your Editing) is the same with lambda_4 = 0.
 
 import argparse
 import copy
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -19,9 +20,11 @@ from torch import Tensor, nn
 from hfld import checkpoints
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import METHODS, DirectionsConfig, load_profile
-from hfld.losses import adversarial_loss, content_loss, landmark_loss, regression_loss
+from hfld.edits import Originals, edit_chances, edit_terms, originals, sample_targets, term_weights
+from hfld.graphs import Function, lazily
+from hfld.losses import regression_loss
 from hfld.matrix import DirectionMatrix, principal_axes, regressed
-from hfld.models import Models, autocast, pick_device
+from hfld.models import Models, pick_device
 from hfld.parallel import ALONE, Team, join, leave
 from hfld.training import batch_indices, cosine_schedule, run_folder, train
 
@@ -55,129 +58,6 @@ class Directions:
         return cls(tensors["T"], tuple(metadata["attributes"]), metadata["method"], metadata)
 
 
-@dataclass(frozen=True)
-class Originals:
-    """Unedited pictures and everything about them that the losses compare with; made once per pool."""
-
-    ws: Tensor  # [N, L, w_dim]
-    images: Tensor  # x = G(ws) [N, 3, H, W]
-    scores: Tensor  # R(x) of the trained attributes [N, A]
-    landmarks: Tensor | None  # H(x) [N, 106, 2]
-
-    def __getitem__(self, index: Tensor) -> "Originals":
-        landmarks = None if self.landmarks is None else self.landmarks[index]
-        return Originals(self.ws[index], self.images[index], self.scores[index], landmarks)
-
-
-def originals(
-    models: Models, z: Tensor, *, columns: list[int], precision: str = "auto", batch: int = 64
-) -> Originals:
-    """G(w), R(G(w)) and H(G(w)) of latents z, without gradients. `columns` of the 40 scores are kept."""
-    context = autocast(precision, models.device)
-    parts = []
-    with torch.no_grad():
-        for ws in models.ws(z).split(models.chunk(batch)):
-            with context():
-                x = models.images(ws)
-                scores = models.regressor(x).float()[:, columns]
-                parts.append((ws, x, scores, None if models.landmarks is None else models.points(x)))
-    ws, x, scores, landmarks = zip(*parts, strict=True)
-    return Originals(
-        ws=torch.cat(ws),
-        images=torch.cat(x),
-        scores=torch.cat(scores),
-        landmarks=None if models.landmarks is None else torch.cat(landmarks),
-    )
-
-
-def sample_targets(
-    scores: Tensor,  # [N, A]
-    *,
-    sampling: str,
-    edited: int | None = None,  # attributes of a sample that are edited at once, chosen at random; None: all
-    chance: Tensor | None = None,  # [A] factors on their chances; None: all alike
-    generator: torch.Generator,
-    batch: int | None = None,  # draw for a whole batch of this size and keep `rows` of it
-    rows: slice = slice(None),
-) -> tuple[Tensor, Tensor]:
-    """Original scores [N, A] -> (delta, target) [N, A] with target = scores + delta in [0, 1].
-
-    "delta": s ~ U(-1, 1) per sample and attribute (the paper), target = clamp(scores + s, 0, 1).
-    "uniform": one target vector ~ U(0, 1) for the whole batch (the reference implementation).
-    With `edited`, an attribute's chance grows with |delta|: one that is at its target already is no edit.
-    """
-    shape = (len(scores) if batch is None else batch, scores.shape[1])
-    if sampling == "delta":
-        s = torch.rand(shape, generator=generator)[rows].to(scores) * 2 - 1
-        target = (scores + s).clamp(0, 1)
-    elif sampling == "uniform":
-        target = torch.rand(1, scores.shape[1], generator=generator).to(scores).expand_as(scores)
-    else:
-        raise ValueError(f"sampling must be 'delta' or 'uniform', not {sampling!r}")
-    if edited is not None:
-        waiting = -torch.rand(shape, generator=generator)[rows].neg().log1p()  # exponential: first come first
-        weight = (target - scores).abs().cpu() * (1 if chance is None else chance)
-        rank = (waiting / weight).argsort(dim=1).argsort(dim=1)
-        target = torch.where(rank.to(scores.device) < edited, target, scores)
-    return target - scores, target
-
-
-def edit_terms(
-    models: Models,
-    matrix: DirectionMatrix,
-    original: Originals,
-    delta: Tensor,  # [N, A]
-    target: Tensor,  # [N, A]
-    *,
-    columns: list[int],  # positions of the A attributes among the 40
-    config: DirectionsConfig,
-    terms: tuple[str, ...],  # which to compute
-) -> dict[str, Tensor]:
-    """The unweighted loss terms of the edited pictures, one value per sample."""
-    ws = matrix(original.ws, delta)  # in full precision, as T is saved and used
-    found: dict[str, Tensor] = {}
-    if "latent" in terms:
-        found["latent"] = matrix.squared_length(delta)
-    with autocast(config.precision, models.device)():
-        edited = models.images(ws)
-        if "regression" in terms:
-            scores = models.regressor(edited).float()[:, columns]
-            found["regression"] = regression_loss(scores, target, form=config.regression)
-        if "content" in terms:
-            with torch.no_grad():
-                features = [f.float() for f in models.perceptual(original.images)]
-            found["content"] = content_loss(features, [f.float() for f in models.perceptual(edited)])
-        if "adversarial" in terms:
-            found["adversarial"] = adversarial_loss(
-                models.discriminator(edited).float(), form=config.adversarial
-            )
-        if "landmark" in terms:
-            found["landmark"] = landmark_loss(
-                models.points(edited),
-                original.landmarks,
-                norm=config.landmark_norm,
-                unit=config.landmark_unit,
-            )
-    return found
-
-
-def edit_chances(config: DirectionsConfig, names: tuple[str, ...]) -> Tensor:
-    """[A]: focus_weight for the attributes in focus, 1 for the others."""
-    return torch.tensor([config.focus_weight if name in config.focus else 1.0 for name in names])
-
-
-def term_weights(config: DirectionsConfig) -> dict[str, float]:
-    """lambda_1..4 and that of the edit's length by the names of the terms; one of 0 is not computed."""
-    weights = {
-        "regression": config.lambda_regression,
-        "content": config.lambda_content,
-        "adversarial": config.lambda_adversarial,
-        "landmark": config.lambda_landmark,
-        "latent": config.lambda_latent,
-    }
-    return {name: weight for name, weight in weights.items() if weight}
-
-
 def train_directions(
     models: Models,
     config: DirectionsConfig,
@@ -186,10 +66,12 @@ def train_directions(
     run_dir: Path,  # checkpoints and logs, in a folder per set of parameters and inputs
     progress: bool = True,
     team: Team = ALONE,  # processes that share every batch
+    graphs: bool | None = None,  # CUDA graphs (hfld.graphs); None: on a GPU
 ) -> Directions:
     """Train T. Methods differ in the weight of the landmark term and the space (W+ or W), in nothing else."""
     config = config.for_method(method)
     attributes = ATTRIBUTES if config.attributes == "all" else tuple(config.attributes)
+    graphs = torch.device(models.device).type == "cuda" if graphs is None else graphs
     _require_networks(models, term_weights(config))
     if config.adversarial_every < 1:
         raise ValueError(f"adversarial_every: {config.adversarial_every}, expected 1 (every step) or more")
@@ -203,10 +85,8 @@ def train_directions(
     if config.discriminator == "random" and models.discriminator is not None:
         models = replace(models, discriminator=_with_random_weights(models.discriminator, seed=config.seed))
     groups = [attributes] if config.joint else [(name,) for name in attributes]
-    runs = [
-        _train_group(models, config, names, method=method, run_dir=run_dir, progress=progress, team=team)
-        for names in groups
-    ]
+    given = {"method": method, "run_dir": run_dir, "progress": progress, "team": team, "graphs": graphs}
+    runs = [_train_group(models, config, names, **given) for names in groups]
     return Directions(
         T=torch.cat([T for T, _, _ in runs]),
         attributes=attributes,
@@ -226,6 +106,7 @@ def _train_group(
     run_dir: Path,
     progress: bool,
     team: Team,
+    graphs: bool,
 ) -> tuple[Tensor, list[dict[str, Any]], list[dict[str, Any]]]:
     columns = [attribute_index(name) for name in names]
     weights = term_weights(config)
@@ -260,10 +141,28 @@ def _train_group(
     chance = edit_chances(config, names)
     every = {"adversarial": config.adversarial_every}
 
+    def fresh(z: Tensor) -> tuple[Tensor, ...]:
+        return prepare(z).tensors()
+
+    def losses(*values: Tensor, due: tuple[str, ...]) -> tuple[Tensor, ...]:
+        *parts, delta, target = values
+        given = {"columns": columns, "config": config, "terms": due}
+        terms = edit_terms(models, matrix, Originals(*parts), delta, target, **given)
+        return tuple(terms[name] for name in due)
+
+    @functools.cache
+    def losses_of(due: tuple[str, ...]) -> Function:
+        function = functools.partial(losses, due=due)
+        return lazily(function, trained=matrix) if graphs else function
+
+    if graphs:
+        fresh = lazily(fresh)
+
     def step(i: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
         if pool is None:
-            original = prepare(torch.randn(config.batch, models.z_dim, generator=generator)[rows])
+            z = torch.randn(config.batch, models.z_dim, generator=generator)[rows]
+            original = Originals(*fresh(z.to(models.device)))
         else:
             index = batch_indices(i, count=config.pool, batch=config.batch, seed=config.seed)
             original = pool[index[rows]]
@@ -277,7 +176,7 @@ def _train_group(
             rows=rows,
         )
         due = tuple(name for name in weights if i % every.get(name, 1) == 0)
-        terms = edit_terms(models, matrix, original, delta, target, columns=columns, config=config, terms=due)
+        terms = dict(zip(due, losses_of(due)(*original.tensors(), delta, target), strict=True))
         absent = torch.zeros((), device=models.device)
         return {
             name: weight * every.get(name, 1) * terms.get(name, absent) for name, weight in weights.items()
@@ -292,7 +191,9 @@ def _train_group(
         optimizer=torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS),
         state={"matrix": matrix, "validation": log},
         steps=config.steps,
-        run_dir=run_folder(run_dir, fingerprint, code=(train_directions, DirectionMatrix, regression_loss)),
+        run_dir=run_folder(
+            run_dir, fingerprint, code=(train_directions, edit_terms, DirectionMatrix, regression_loss)
+        ),
         fingerprint=fingerprint,
         schedule=cosine_schedule(config.steps) if config.schedule == "cosine" else None,
         after=after,

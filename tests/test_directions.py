@@ -6,13 +6,8 @@ from toy_world import ROWS, W_DIM, toy_models
 
 from hfld import directions
 from hfld.config import DirectionsConfig
-from hfld.directions import (
-    Directions,
-    edit_terms,
-    originals,
-    sample_targets,
-    train_directions,
-)
+from hfld.directions import Directions, train_directions
+from hfld.edits import edit_terms, originals, sample_targets
 from hfld.losses import adversarial_loss
 from hfld.matrix import DirectionMatrix, principal_axes, regressed
 from hfld.training import TrainingDiverged
@@ -376,3 +371,22 @@ def test_splits_are_disjoint_streams():
     assert torch.equal(models.latents(4, seed=1, split="test"), models.latents(4, seed=1, split="test"))
     with pytest.raises(ValueError, match="split"):
         models.latents(4, seed=1, split="tune")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("pool", [0, 8])
+def test_a_gpu_learns_the_same(tmp_path, pool):
+    """With graphs, without them, and as a CPU does; D takes part in every second step."""
+    config = replace(CONFIG, pool=pool, adversarial_every=2)
+
+    def trained(device, graphs):
+        run_dir = tmp_path / f"{device}{graphs}"
+        models = toy_models(device=device)
+        arguments = {"method": "hfld", "run_dir": run_dir, "progress": False, "graphs": graphs}
+        return train_directions(models, config, **arguments).T
+
+    recorded, launched, cpu = trained("cuda", True), trained("cuda", False), trained("cpu", False)
+    torch.testing.assert_close(recorded, launched, atol=1e-5, rtol=0)
+    torch.testing.assert_close(recorded, cpu, atol=2e-3, rtol=0)  # 8 steps of .01 at most
+    assert (recorded - trained("cuda", True)).abs().max() < 1e-6  # it resumes

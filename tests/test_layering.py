@@ -13,7 +13,7 @@ LAYERS = (
     {"attributes"},
     {"editor_config", "config", "photo_config", "host", "parallel", "portraits", "fetch"},
     {"data", "networks", "alignment", "photos", "cascades", "datasets", "augmentation"},
-    {"checkpoints", "losses"},
+    {"checkpoints", "losses", "graphs"},
     {
         "training",
         "inversion",
@@ -21,6 +21,7 @@ LAYERS = (
         "landmarks",
         "pictures",
         "directions",
+        "edits",
         "matrix",
         "attribute_nets",
         "photo_training",

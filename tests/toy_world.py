@@ -56,7 +56,7 @@ def directions_of_attributes() -> Tensor:
     return readout
 
 
-def toy_models(*, landmarks: bool = True) -> Models:
+def toy_models(*, landmarks: bool = True, device: str = "cpu") -> Models:
     """Attribute k follows coordinate k of w, the landmarks coordinates 0 and 11, realness coordinate 10."""
     generator = ToyGenerator()
     pixels = generator.pixels.detach()
@@ -70,6 +70,7 @@ def toy_models(*, landmarks: bool = True) -> Models:
         discriminator=ToyReadout(pixels, realness, sigmoid=False),
         perceptual=ToyFeatures(),
         landmarks=ToyReadout(pixels, moves, sigmoid=False) if landmarks else None,
+        device=device,
     )
 
 

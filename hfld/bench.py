@@ -23,6 +23,7 @@ from hfld.attributes import ATTRIBUTES
 from hfld.config import ROOT, DirectionsConfig, load_profile
 from hfld.directions import BETAS
 from hfld.edits import edit_terms, originals, term_weights
+from hfld.graphs import compiled, recorded
 from hfld.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize
 from hfld.host import reuse_memory
 from hfld.matrix import DirectionMatrix
@@ -46,6 +47,7 @@ class Setting:
     batch: int = 4
     precision: str = "fp32"  # "fp32" | "tf32" (CUDA) | "bf16"
     channels_last: bool = False  # R, F, D and H; G's activations always are
+    autotuned: bool = False  # cuDNN tries its algorithms and keeps the fastest (CUDA)
     keep_memory: bool = False  # hfld.host.reuse_memory (CPU); once set it stays for the later rows
     pool: bool = False  # G(w), R(G(w)) and H(G(w)) are kept, not made in every step
     compiled: bool = False  # torch.compile
@@ -53,26 +55,33 @@ class Setting:
 
 
 def ladder(kind: str, batches: Sequence[int]) -> list[Setting]:
-    """The plain loop, what is added to it one by one at batch 4, then everything at each batch."""
+    """The plain loop at batch 4, what is added one by one, the paper's step, everything at each batch."""
     plain = Setting("plain fp32 loop")
     rungs = [plain, replace(plain, name="channels last", channels_last=True)]
     if kind == "cuda":
         rungs.append(replace(rungs[-1], name="tf32", precision="tf32"))
     rungs.append(replace(rungs[-1], name="bf16", precision="bf16"))
+    if kind == "cuda":
+        rungs.append(replace(rungs[-1], name="autotuned", autotuned=True))
     rungs.append(replace(rungs[-1], name="pooled originals", pool=True))
     if kind == "cpu":
         rungs.append(replace(rungs[-1], name="memory kept", keep_memory=True))
-    rungs.append(replace(rungs[-1], name="compiled", compiled=True))
+    best = rungs[-1]
+    rungs.append(replace(best, name="compiled", compiled=True))
     if kind == "cuda":
-        rungs.append(replace(rungs[-1], name="CUDA graphs", compiled=False, graphs=True))
-        rungs.append(replace(rungs[-1], name="compiled, CUDA graphs", compiled=True))
-    best = next(rung for rung in reversed(rungs) if not (rung.compiled or rung.graphs))
-    more = [
-        replace(best, name=f"batch {batch}, {precision}", batch=batch, precision=precision)
-        for batch, precision in itertools.product(batches, ("fp32", "tf32", "bf16"))
-        if (batch, precision) != (best.batch, best.precision) and (kind == "cuda" or precision != "tf32")
+        best = replace(best, name="CUDA graphs", graphs=True)
+        rungs += [best, replace(best, name="compiled, CUDA graphs", compiled=True)]
+    precisions = ("fp32", "tf32", "bf16") if kind == "cuda" else ("fp32", "bf16")
+    rungs += [
+        replace(best, name=f"fresh latents, {precision}", precision=precision, pool=False)
+        for precision in precisions
     ]
-    return rungs + more
+    rungs += [
+        replace(best, name=f"batch {batch}, {precision}", batch=batch, precision=precision)
+        for batch, precision in itertools.product(batches, precisions)
+        if (batch, precision) != (best.batch, best.precision)
+    ]
+    return rungs
 
 
 def random_models(*, size: int, width: int, read_at: int | None, device: torch.device) -> Models:
@@ -123,28 +132,7 @@ def make_step(
         optimizer.step()
 
     places = torch.arange(setting.batch, device=models.device) if setting.pool else latents
-    return (graphed(step, places, changes) if setting.graphs else step), places, changes
-
-
-def graphed(step: Step, *inputs: Tensor) -> Step:
-    """The step as one CUDA graph, replayed on new inputs."""
-    static = [value.clone() for value in inputs]
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            step(*static)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step(*static)
-
-    def replay(*values: Tensor) -> None:
-        for place, value in zip(static, values, strict=True):
-            place.copy_(value)
-        graph.replay()
-
-    return replay
+    return step, places, changes
 
 
 def prepared(models: Models, setting: Setting) -> Models:
@@ -155,10 +143,7 @@ def prepared(models: Models, setting: Setting) -> Models:
     others = {name: network for name, network in models.networks().items() if name != "generator"}
     for network in others.values():
         network.to(memory_format=layout)
-    if setting.compiled:
-        models = replace(models, **{name: torch.compile(network) for name, network in others.items()})
-        models.generator.synthesis.compile()
-    return models
+    return compiled(models) if setting.compiled else models
 
 
 def measure(
@@ -168,13 +153,15 @@ def measure(
     device = torch.device(models.device)
     tf32 = setting.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = setting.autotuned
     models = prepared(models, setting)
     step, *inputs = make_step(models, new_matrix(models), config, setting)
     work = None
-    if count and not (setting.compiled or setting.graphs):
+    if count and not setting.compiled:
         work = count_work(lambda: step(*inputs))  # warms up as well
-    else:
-        step(*inputs)
+    if setting.graphs:
+        step = recorded(step, *inputs)
+    step(*inputs)
     reset_peak_memory(device)
     seconds, processor = [], []
     for _ in range(repeats):

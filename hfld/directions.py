@@ -21,7 +21,7 @@ from hfld import checkpoints
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import METHODS, DirectionsConfig, load_profile
 from hfld.edits import Originals, edit_chances, edit_terms, originals, sample_targets, term_weights
-from hfld.graphs import Function, lazily
+from hfld.graphs import Function, compiled, lazily
 from hfld.losses import regression_loss
 from hfld.matrix import DirectionMatrix, principal_axes, regressed
 from hfld.models import Models, pick_device
@@ -30,6 +30,7 @@ from hfld.training import batch_indices, cosine_schedule, run_folder, train
 
 BETAS = (0.5, 0.99)
 AXES_FROM = 20_000  # latents
+LONG = 5000  # steps that are worth a compilation
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,14 @@ def train_directions(
     progress: bool = True,
     team: Team = ALONE,  # processes that share every batch
     graphs: bool | None = None,  # CUDA graphs (hfld.graphs); None: on a GPU
+    compile: bool | None = None,  # torch.compile; None: on a GPU, if the training is long
 ) -> Directions:
     """Train T. Methods differ in the weight of the landmark term and the space (W+ or W), in nothing else."""
     config = config.for_method(method)
     attributes = ATTRIBUTES if config.attributes == "all" else tuple(config.attributes)
-    graphs = torch.device(models.device).type == "cuda" if graphs is None else graphs
+    on_gpu = torch.device(models.device).type == "cuda"
+    graphs = on_gpu if graphs is None else graphs
+    compile = on_gpu and config.steps >= LONG if compile is None else compile
     _require_networks(models, term_weights(config))
     if config.adversarial_every < 1:
         raise ValueError(f"adversarial_every: {config.adversarial_every}, expected 1 (every step) or more")
@@ -85,7 +89,14 @@ def train_directions(
     if config.discriminator == "random" and models.discriminator is not None:
         models = replace(models, discriminator=_with_random_weights(models.discriminator, seed=config.seed))
     groups = [attributes] if config.joint else [(name,) for name in attributes]
-    given = {"method": method, "run_dir": run_dir, "progress": progress, "team": team, "graphs": graphs}
+    given = {
+        "method": method,
+        "run_dir": run_dir,
+        "progress": progress,
+        "team": team,
+        "graphs": graphs,
+        "compile": compile,
+    }
     runs = [_train_group(models, config, names, **given) for names in groups]
     return Directions(
         T=torch.cat([T for T, _, _ in runs]),
@@ -107,6 +118,7 @@ def _train_group(
     progress: bool,
     team: Team,
     graphs: bool,
+    compile: bool,
 ) -> tuple[Tensor, list[dict[str, Any]], list[dict[str, Any]]]:
     columns = [attribute_index(name) for name in names]
     weights = term_weights(config)
@@ -141,13 +153,15 @@ def _train_group(
     chance = edit_chances(config, names)
     every = {"adversarial": config.adversarial_every}
 
+    fast = compiled(models) if compile else models
+
     def fresh(z: Tensor) -> tuple[Tensor, ...]:
-        return prepare(z).tensors()
+        return originals(fast, z, columns=columns, precision=config.precision).tensors()
 
     def losses(*values: Tensor, due: tuple[str, ...]) -> tuple[Tensor, ...]:
         *parts, delta, target = values
         given = {"columns": columns, "config": config, "terms": due}
-        terms = edit_terms(models, matrix, Originals(*parts), delta, target, **given)
+        terms = edit_terms(fast, matrix, Originals(*parts), delta, target, **given)
         return tuple(terms[name] for name in due)
 
     @functools.cache

@@ -39,7 +39,7 @@ def originals(
         for ws in models.ws(z).split(models.chunk(batch)):
             with context():
                 x = models.images(ws)
-                scores = models.regressor(x).float()[:, columns]
+                scores = chosen(models.regressor(x).float(), columns)
                 parts.append((ws, x, scores, None if models.landmarks is None else models.points(x)))
     ws, x, scores, landmarks = zip(*parts, strict=True)
     return Originals(
@@ -101,7 +101,7 @@ def edit_terms(
     with autocast(config.precision, models.device)():
         edited = models.images(ws)
         if "regression" in terms:
-            scores = models.regressor(edited).float()[:, columns]
+            scores = chosen(models.regressor(edited).float(), columns)
             found["regression"] = regression_loss(scores, target, form=config.regression)
         if "content" in terms:
             with torch.no_grad():
@@ -119,6 +119,12 @@ def edit_terms(
                 unit=config.landmark_unit,
             )
     return found
+
+
+def chosen(scores: Tensor, columns: list[int]) -> Tensor:  # [N, 40] -> [N, A]
+    """Columns of `scores`, without an index that would have to travel to a GPU in every step."""
+    every = scores.unbind(dim=1)
+    return torch.stack([every[column] for column in columns], dim=1)
 
 
 def edit_chances(config: DirectionsConfig, names: tuple[str, ...]) -> Tensor:

@@ -1,12 +1,18 @@
-"""CUDA graphs: a step's kernels are recorded once and launched together.
+"""What makes a training step fast on a GPU: compiled networks, and CUDA graphs.
 
-At the paper's batch of 4 a GPU computes a step of T faster than Python can launch its kernels one by one.
+At the paper's batch of 4 a GPU computes a step of T faster than Python can launch its kernels one by one:
+they are recorded once and launched together. And most kernels are small operations on large activations,
+which a compiler joins.
 """
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+
+from hfld.models import Models
 
 Function = Callable[..., tuple[Tensor, ...]]
 """Tensors of fixed shapes -> tensors, without a look at their values and without random numbers."""
@@ -15,17 +21,29 @@ WARM_UP = 3
 """Calls before recording, in which libraries choose their algorithms and take their memory."""
 
 
+def compiled(models: Models) -> Models:
+    """The same networks, joined by torch.compile when they are first called (a minute or two).
+
+    For one shape each: a network that is called with another one is compiled again.
+    """
+    generator = copy.deepcopy(models.generator)  # its synthesis is compiled in place
+    generator.synthesis.compile(dynamic=False)
+    others = {name: network for name, network in models.networks().items() if name != "generator"}
+    others = {name: torch.compile(network, dynamic=False) for name, network in others.items()}
+    return replace(models, generator=generator, **others)
+
+
 def recorded(function: Function, *examples: Tensor) -> Function:
-    """`function` without gradients. Its outputs are overwritten by the next call."""
+    """`function`, whose outputs the next call overwrites; nothing can be differentiated through it."""
     places = [example.clone() for example in examples]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side), torch.no_grad():
+    with torch.cuda.stream(side):
         for _ in range(WARM_UP):
             function(*places)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph), torch.no_grad():
+    with torch.cuda.graph(graph):
         out = function(*places)
 
     def replay(*values: Tensor) -> tuple[Tensor, ...]:
@@ -38,7 +56,12 @@ def recorded(function: Function, *examples: Tensor) -> Function:
 
 
 def recorded_with_gradient(function: Function, trained: nn.Module, *examples: Tensor) -> Function:
-    """`function` and, as a second graph, its gradient with respect to the parameters of `trained`."""
+    """`function` and, as a second graph, its gradient with respect to the parameters of `trained`.
+
+    So `backward()` works as ever, on outputs that are used before the next call.
+    """
+    # The parameters of `trained` have been used on another stream before, in the warm-up: no fault.
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     return torch.cuda.make_graphed_callables(_Called(function, trained), examples, num_warmup_iters=WARM_UP)
 
 

@@ -13,7 +13,7 @@ LAYERS = (
     {"attributes"},
     {"editor_config", "config", "photo_config", "host", "parallel", "portraits", "fetch"},
     {"data", "networks", "alignment", "photos", "cascades", "datasets", "augmentation"},
-    {"checkpoints", "losses", "graphs"},
+    {"checkpoints", "losses"},
     {
         "training",
         "inversion",
@@ -22,6 +22,7 @@ LAYERS = (
         "pictures",
         "directions",
         "edits",
+        "graphs",
         "matrix",
         "attribute_nets",
         "photo_training",

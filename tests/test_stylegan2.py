@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from hfld.networks.ops import (
     EqualizedConv,
     EqualizedLinear,
+    _Binomial,
+    _binomial,
+    blur,
     minibatch_stddev,
     modulated_conv2d,
     setup_filter,
@@ -17,6 +20,7 @@ from hfld.networks.ops import (
 )
 from hfld.networks.stylegan2 import CONFIG_F, Discriminator, Generator, StyledConv, channel_table
 
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 TINY = dict.fromkeys(CONFIG_F, 4)
 
 
@@ -94,8 +98,7 @@ def naive_modulated_conv(x, weight, style, *, demodulate, up):
 @pytest.mark.parametrize("demodulate", [False, True])
 def test_modulated_convolution_is_a_loop_over_samples(demodulate, up):
     x, weight, style = random(3, 4, 6, 6), random(5, 4, 3, 3, seed=1), random(3, 4, seed=2)
-    blur = setup_filter(gain=4.0).double() if up else None
-    y, factor = modulated_conv2d(x, weight, style, demodulate=demodulate, up_filter=blur)
+    y, factor = modulated_conv2d(x, weight, style, demodulate=demodulate, up=up)
     assert (factor is None) != demodulate
     expected = naive_modulated_conv(x, weight, style, demodulate=demodulate, up=up)
     actual = y if factor is None else y * factor.double()
@@ -127,6 +130,45 @@ def test_downsampling_convolution_blurs_first(kernel):
     x, pad = random(2, 3, 8, 8), (2, 2) if kernel == 3 else (1, 1)
     blurred = slow_upfirdn(x, setup_filter().double(), pad=pad)
     torch.testing.assert_close(conv(x), F.conv2d(blurred, conv.weight * conv.scale, stride=2))
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+@pytest.mark.parametrize("down", [1, 2])
+@pytest.mark.parametrize("pad", [0, 1, 2, 3])
+def test_blur_is_the_filter(device, down, pad):
+    x = random(2, 3, 7, 8)
+    expected = slow_upfirdn(x, setup_filter().double(), pad=(pad, pad))[..., ::down, ::down]
+    torch.testing.assert_close(blur(x.to(device), pad=pad, down=down).cpu(), expected)
+
+
+@pytest.mark.parametrize("pad", [0, 1, 2, 3])
+def test_blur_of_a_gpu(pad):
+    """Its way of computing, here on a CPU: values, gradients, gradients of gradients."""
+    x = random(1, 2, 5, 6).requires_grad_()
+    torch.testing.assert_close(_Binomial.apply(x, pad), blur(x, pad=pad))
+    torch.testing.assert_close(_binomial(x, pad), blur(x, pad=pad))
+    assert torch.autograd.gradcheck(lambda x: _Binomial.apply(x, pad), x)
+    assert torch.autograd.gradgradcheck(lambda x: _Binomial.apply(x, pad).square(), x)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_computes_the_same():
+    """Images, logits and their gradients, in float64."""
+    torch.manual_seed(0)
+    channels = dict.fromkeys((4, 8, 16, 32), 8)
+    generator = Generator(size=32, z_dim=8, w_dim=8, channels=channels).double()
+    discriminator = Discriminator(size=32, channels=channels).double()
+    ws = random(4, generator.num_ws, 8)
+    found = []
+    for device in ("cpu", "cuda"):
+        given = ws.to(device).requires_grad_()
+        images = generator.to(device).synthesis(given)
+        logits = discriminator.to(device)(images)
+        (gradient,) = torch.autograd.grad(logits.sum(), given)
+        found.append([value.cpu() for value in (images, logits, gradient)])
+    for cpu, cuda in zip(*found, strict=True):
+        torch.testing.assert_close(cuda, cpu, rtol=1e-4, atol=1e-6)  # D's standard deviation is float32
 
 
 @pytest.mark.parametrize(("count", "group"), [(8, 4), (6, 3), (2, 2), (1, 1), (5, 1)])

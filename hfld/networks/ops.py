@@ -5,6 +5,7 @@ Sources: Karras et al., StyleGAN2 (arXiv:1912.04958), appendix B; Progressive GA
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,42 @@ def upfirdn2d(
     return F.pad(y, (before, behind, before, behind))[..., ::down, ::down]
 
 
+def blur(x: Tensor, *, pad: int, down: int = 1) -> Tensor:
+    """upfirdn2d(x, setup_filter(), down=down, pad=(pad, pad)), for `pad` from 0 to 3.
+
+    On a GPU, where depthwise convolutions took half of a training step, as sums of shifted pictures.
+    [N, C, H, W] -> [N, C, (H + 2 pad - 4) // down + 1, ...]
+    """
+    if not x.is_cuda:
+        return upfirdn2d(x, setup_filter().to(x), down=down, pad=(pad, pad))
+    # a compiler fuses the sums and their gradient; without one the gradient is cheaper as another blur
+    x = _binomial(x, pad) if torch.compiler.is_compiling() else _Binomial.apply(x, pad)
+    return x if down == 1 else x[..., ::down, ::down]
+
+
+def _binomial(x: Tensor, pad: int) -> Tensor:
+    """(1, 3, 3, 1) / 8 along both axes, as what it is: (1, 1) / 2 three times."""
+    x = F.pad(x, (pad, pad, pad, pad))
+    for dim in (2, 3):
+        for _ in range(3):
+            size = x.shape[dim] - 1
+            x = torch.lerp(x.narrow(dim, 0, size), x.narrow(dim, 1, size), 0.5)
+    return x
+
+
+class _Binomial(torch.autograd.Function):
+    """The filter is symmetric: the gradient of a blur is a blur, with the padding that restores the size."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pad: int) -> Tensor:
+        ctx.pad = pad
+        return _binomial(x, pad)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Binomial.apply(gradient, 3 - ctx.pad), None
+
+
 def upsample_rgb(x: Tensor) -> Tensor:
     """Twice the size with FILTER, gain 4: upfirdn2d(x, setup_filter(gain=4), up=2, pad=(2, 1)).
 
@@ -82,8 +119,7 @@ def modulated_conv2d(
     style: Tensor,  # [N, C], float32
     *,
     demodulate: bool = True,
-    up_filter: Tensor
-    | None = None,  # [4, 4], gain 4: transposed convolution to twice the size, then this blur
+    up: bool = False,  # transposed convolution to twice the size, then a blur
     eps: float = 1.0e-8,
 ) -> tuple[Tensor, Tensor | None]:
     """Convolution whose weight is scaled by each sample's style along its input channels.
@@ -99,16 +135,17 @@ def modulated_conv2d(
     )
     x = x * style[:, :, None, None].to(x.dtype)
     kernel = weight.to(x.dtype)
-    if up_filter is None:
-        x = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
-    else:
+    if up:
         x = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)  # [N, O, 2H + 1, 2W + 1]
-        x = upfirdn2d(x, up_filter, pad=(1, 1))
+        x = blur(x, pad=1)
+    else:
+        x = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
+    gain = 4.0 if up else 1.0  # of zeros among the pixels
     if not demodulate:
-        return x, None
+        return (x * gain if up else x), None
     with torch.autocast(x.device.type, enabled=False):
         energy = weight.to(style.dtype).square().sum(dim=(2, 3))  # [O, C]
-        factor = torch.rsqrt(style.square() @ energy.T + eps)
+        factor = torch.rsqrt(style.square() @ energy.T + eps) * gain
     return x, factor[:, :, None, None]
 
 
@@ -161,8 +198,6 @@ class EqualizedConv(nn.Module):
         self.scale = 1 / math.sqrt(inputs * kernel**2)
         self.activate = activate
         self.down = down
-        if down:
-            self.register_buffer("filter", setup_filter(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, inputs, H, W] -> [N, outputs, H or H/2, ...]
         kernel = (self.weight * self.scale).to(x.dtype)
@@ -170,9 +205,9 @@ class EqualizedConv(nn.Module):
         if not self.down:
             x = F.conv2d(x, kernel, padding=size // 2)
         elif size == 1:  # striding commutes with a 1x1 convolution
-            x = F.conv2d(upfirdn2d(x, self.filter, down=2, pad=(1, 1)), kernel)
+            x = F.conv2d(blur(x, pad=1, down=2), kernel)
         else:
-            x = F.conv2d(upfirdn2d(x, self.filter, pad=(2, 2)), kernel, stride=2)
+            x = F.conv2d(blur(x, pad=2), kernel, stride=2)
         if self.bias is not None:
             x = x + self.bias.to(x.dtype)[:, None, None]
         return clamped(lrelu(x) if self.activate else x, self.clamp)

@@ -19,7 +19,6 @@ from hfld.networks.ops import (
     compute_dtype,
     minibatch_stddev,
     modulated_conv2d,
-    setup_filter,
     upsample_rgb,
 )
 
@@ -89,12 +88,12 @@ class StyledConv(nn.Module):
         self.style = EqualizedLinear(w_dim, inputs, bias=1.0)
         self.scale = 1 / math.sqrt(inputs * 9)
         self.register_buffer("noise", torch.randn(1, 1, size, size))
-        self.register_buffer("filter", setup_filter(gain=4.0) if up else None, persistent=False)
+        self.up = up
 
     def forward(
         self, x: Tensor, w: Tensor, noise: Noise
     ) -> Tensor:  # [N, inputs, H, W] -> [N, outputs, H or 2H, ...]
-        x, factor = modulated_conv2d(x, self.weight * self.scale, self.style(w), up_filter=self.filter)
+        x, factor = modulated_conv2d(x, self.weight * self.scale, self.style(w), up=self.up)
         # sqrt(2) lrelu(x) = lrelu(sqrt(2) x): the gain rides on the factor and the bias
         bias = (self.bias * GAIN)[:, None, None]
         if noise != "none":
@@ -118,13 +117,19 @@ class ToRGB(nn.Module):
         self.scale = 1 / math.sqrt(inputs)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:  # [N, inputs, H, W] -> [N, 3, H, W]
-        # Three outputs: a batched product with each sample's own weight is cheaper than scaling all of x.
+        rgb = self._by_convolution(x, w) if x.is_cuda else self._by_product(x, w)
+        rgb = rgb.float() if x.dtype in (torch.bfloat16, torch.float16) else rgb
+        return clamped(rgb + self.bias[:, None, None], self.clamp)
+
+    def _by_convolution(self, x: Tensor, w: Tensor) -> Tensor:
+        return modulated_conv2d(x, self.weight * self.scale, self.style(w), demodulate=False)[0]
+
+    def _by_product(self, x: Tensor, w: Tensor) -> Tensor:
+        """With each sample's own weight: for three outputs cheaper on a CPU than scaling all of x."""
         weight = self.weight[:, :, 0, 0].T * self.scale  # [inputs, 3]
         weight = self.style(w)[:, :, None] * weight[None]  # [N, inputs, 3]
         pixels = x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, x.shape[1]) @ weight.to(x.dtype)
-        rgb = pixels.float() if x.dtype in (torch.bfloat16, torch.float16) else pixels
-        rgb = rgb.transpose(1, 2).reshape(x.shape[0], 3, *x.shape[2:]) + self.bias[:, None, None]
-        return clamped(rgb, self.clamp)
+        return pixels.transpose(1, 2).reshape(x.shape[0], 3, *x.shape[2:])
 
 
 class SynthesisNetwork(nn.Module):

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from hfld.attributes import EMOTIONS, REGIONS, attribute_index
 from hfld.config import BenchmarkConfig
@@ -25,6 +26,8 @@ from hfld.evaluation import Bench, Latents, Pairs, from_bytes, to_bytes
 from hfld.judges import Readings
 from hfld.models import Models
 from hfld.quantities import OUTER_EYE_CORNERS, inter_ocular
+from hfld.rows import finish, rows_of
+from hfld.stats import resampling_counts
 
 LOCK = "_lock"
 TERM = "_hfld"
@@ -135,6 +138,28 @@ class Measures:
         pairs = BenchmarkPairs(bench, latents, attribute)
         pairs.measures = self
         return pairs
+
+    def curves(
+        self,
+        bench: Bench,
+        latents: Latents,
+        editors: Mapping[str, Editor],
+        attributes: Sequence[str],
+        *,
+        factors: Sequence[float] = (0.5, 1.0, 1.5),
+        resamples: int = 500,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """As hfld.evaluation.curves, of all that `pairs` reads."""
+        counts = resampling_counts(len(latents), resamples=resamples, seed=seed)
+        rows = []
+        for attribute in tqdm(attributes, desc="curves", disable=not bench.progress):
+            pairs, named = self.pairs(bench, latents, attribute), {"attribute": attribute, "counts": counts}
+            for factor in factors:
+                edits = {method: pairs.edit(editor, factor) for method, editor in editors.items()}
+                rows += rows_of(edits, strength=f"{factor:g}", **named)
+            rows += rows_of(pairs.fixed(), strength="nan", **named)
+        return finish(rows).rename(columns={"strength": "factor"}).astype({"factor": float})
 
 
 class BenchmarkPairs(Pairs):

@@ -59,10 +59,13 @@ CURVES = (
     "identity_cosine",
     "other_attributes",
     "preservation",
-    "counterfactual_landmark_px",
-    "counterfactual_emotion_tvd",
+    "perceptual_distance",
+    "latent_log_likelihood",
+    *EXACT,
 )
 """A figure each: disturbance against achieved change."""
+SCALES = {"latent_log_likelihood": "symlog"}
+"""Of the vertical axis, where it is not linear: some edits leave W by a hundred times as far as others."""
 CLOSE = 0.02
 """Changes of a score that count as the same, although the search wanted them closer."""
 APART = 0.05

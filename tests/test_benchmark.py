@@ -231,14 +231,34 @@ def test_times_stand_in_every_cell(results, timed):
     assert len(timed) == len(results[0]) + 8
 
 
-def test_the_table_shows_every_group_and_is_written(bench, test_latents, editors, results, timed, tmp_path):
+def test_curves_have_every_quantity_for_every_method(bench, test_latents, editors, measures):
+    some = {"factors": (0.5, 1.0), "resamples": 20}
+    found = measures.curves(bench, test_latents[:8], editors, ("Bald",), **some)
+    key = ["factor", "method", "quantity"]
+    known = found.dropna(subset=["value"]).set_index(key)["value"]
+    for quantity in CURVES:
+        for method in editors:
+            assert (0.5, method, quantity) in known.index, (method, quantity)
+            assert (1.0, method, quantity) in known.index, (method, quantity)
+    distance = [known[factor, "baseline", "perceptual_distance"] for factor in (0.5, 1.0)]
+    assert 0 < distance[0] < distance[1]
+    # What the plain curves have too is the same there.
+    plain = curves(bench, test_latents[:8], editors, ("Bald",), **some).dropna(subset=["factor"])
+    both = plain.merge(found, on=key)
+    assert len(both) == len(plain)
+    pd.testing.assert_series_equal(both["value_x"], both["value_y"], check_names=False)
+
+
+def test_the_table_shows_every_group_and_is_written(
+    bench, test_latents, editors, results, measures, timed, tmp_path
+):
     table = benchmark_table(timed, editors, data="toy", matches=results[1])
     text = table.markdown()
     for part in ("by region", "Table IV", "Table V", "Tables I-III", "won and lost", "exact counterfactual"):
         assert part in text
     assert "Baseline, locked" in text
-    strengths = curves(bench, test_latents[:8], editors, ATTRIBUTES, factors=(0.5, 1.0), resamples=20)
-    summary = write_benchmark(tmp_path, table, results[1], strengths, about={"data": "toys"})
+    curves = measures.curves(bench, test_latents[:8], editors, ATTRIBUTES, factors=(0.5, 1.0), resamples=20)
+    summary = write_benchmark(tmp_path, table, results[1], curves, about={"data": "toys"})
     for name in ("benchmark.csv", "benchmark.md", "benchmark.tex", "matching.csv", "curves.csv"):
         assert (tmp_path / name).stat().st_size > 0
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary))
@@ -248,7 +268,7 @@ def test_the_table_shows_every_group_and_is_written(bench, test_latents, editors
     assert "toys" in page
     assert all(line in page for line in findings(table.rows, results[1]))
     assert "p_holm" in summary["matched"]["Bald"]["hfld - random"]["emotion_tvd"]
-    assert set(pd.read_csv(tmp_path / "curves.csv")["quantity"]) <= {"target_change", *CURVES}
+    assert set(pd.read_csv(tmp_path / "curves.csv")["quantity"]) == {"target_change", *CURVES}
 
 
 def test_side_effects_are_the_baselines_largest(results):

@@ -6,12 +6,14 @@ rows, matches = evaluate(bench, test, editors, config.attributes, validation=val
                          comparisons=comparisons(editors), pairs_of=measures.pairs)
 """
 
+import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -20,8 +22,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hfld.attributes import EMOTIONS, REGIONS, attribute_index
+from hfld.checkpoints import sha256
 from hfld.config import BenchmarkConfig
-from hfld.editors import Editor, ExpressionLock, make_editor
+from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor
 from hfld.evaluation import Bench, Latents, Pairs, from_bytes, to_bytes
 from hfld.judges import Readings
 from hfld.models import Models
@@ -49,6 +52,23 @@ def editors_of(config: BenchmarkConfig, *, weights: Path, models: Models) -> dic
             )
         editors[method] = editor
     return editors
+
+
+def made_with(bench: Bench, methods: Iterable[str], *, world: Path, weights: Path) -> dict[str, Any]:
+    """sha256 of every weight file behind the numbers, and the versions of what computed them.
+
+    world: the folder of the frozen networks (profile.paths.world); weights: that of the trained ones.
+    """
+    files = sorted(Path(world).glob("judge_*.safetensors"))
+    for method in dict.fromkeys(method.removesuffix(LOCK) for method in methods):
+        source = "baseline" if method == "random" else method  # as long as the baseline's
+        files += [directions_file(weights, source), editor_file(weights, source)]
+    found = {path.stem: sha256(path) for path in files if path.is_file()}
+    versions = {name: version(name) for name in ("hfld", "torch", "numpy")}
+    return {
+        "sha256": {**bench.models.hashes, **found},
+        "versions": {**versions, "python": platform.python_version()},
+    }
 
 
 def comparisons(methods: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The benchmark on the toy world, where every edit's effect is known."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from hfld.benchmark import (
     comparisons,
     edited_faces,
     editors_of,
+    made_with,
     perceptual_distance,
     time_edits,
     with_times,
@@ -112,6 +114,25 @@ def test_editors_are_made_with_their_locks(bench, tmp_path):
     assert isinstance(lock.editor, AdaTrans)
     ws = bench.models.ws(bench.models.latents(2, seed=0, split="test"))
     assert lock.edit(ws, "Attractive", 1.0).shape == ws.shape  # connected to the models
+
+
+def test_the_numbers_name_the_weights_and_versions_behind_them(bench, tmp_path):
+    names = ("world/judge_emotion", "weights/directions_baseline", "weights/editor_sefa", "weights/editor_x")
+    for name in names:
+        path = tmp_path / f"{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name.encode())
+    known = replace(bench, models=replace(bench.models, hashes={"generator": "f00"}))
+    folders = {"world": tmp_path / "world", "weights": tmp_path / "weights"}
+    found = made_with(known, ("sefa", "sefa_lock", "random", "none"), **folders)
+    files = ["judge_emotion", "editor_sefa", "directions_baseline"]  # X was not compared
+    assert list(found["sha256"]) == ["generator", *files]
+    assert found["sha256"]["generator"] == "f00"
+    expected = hashlib.sha256(b"weights/editor_sefa").hexdigest()
+    assert found["sha256"]["editor_sefa"] == expected
+    assert set(found["versions"]) == {"hfld", "torch", "numpy", "python"}
+    assert torch.__version__.startswith(found["versions"]["torch"])
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_every_method_is_in_the_rows_with_the_benchmarks_quantities(results, editors):

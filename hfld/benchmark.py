@@ -21,15 +21,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hfld import editor_checks
 from hfld.attributes import EMOTIONS, REGIONS, attribute_index
 from hfld.checkpoints import sha256
-from hfld.config import BenchmarkConfig
+from hfld.config import BenchmarkConfig, Profile
 from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor
 from hfld.evaluation import Bench, Latents, Pairs, from_bytes, to_bytes
 from hfld.judges import Readings
 from hfld.models import Models
 from hfld.quantities import OUTER_EYE_CORNERS, inter_ocular
-from hfld.rows import finish, rows_of
+from hfld.rows import COMPARISON, finish, rows_of
 from hfld.stats import resampling_counts
 
 LOCK = "_lock"
@@ -83,6 +84,22 @@ def comparisons(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
             pairs[f"{method} - {plain}"] = (plain, method)
     others = [method for method in methods if method not in ("baseline", "hfld")]
     return pairs | {f"hfld - {method}": (method, "hfld") for method in others if "hfld" in methods}
+
+
+def check_linear(bench: Bench, profile: Profile) -> dict[str, dict[str, Any]]:
+    """What 03_editors reports of the editors that it fits, of the matrices T: baseline and hfld -> report.
+
+    How long they trained and how their loss fell is in results/<profile>/directions/.
+    """
+    config, reports = profile.editors, {}
+    validation = bench.latents(config.validation_latents, seed=config.seed, split="validation", judged=False)
+    attributes = editor_checks.attributes_of(editor_checks.fitting_profile(profile).directions.attributes)
+    for method in COMPARISON:
+        editor = make_editor(method, weights=profile.paths.weights)
+        checks = editor_checks.check_targets(bench, validation, editor, attributes, least=config.moves)
+        found = editor_checks.report(method, editor, checks, seconds=0)
+        reports[method] = {key: found[key] for key in ("method", "moves", "failing", "targets")}
+    return reports
 
 
 class LatentDensity:

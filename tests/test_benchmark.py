@@ -17,6 +17,7 @@ from hfld.benchmark import (
     NOSE_TIP,
     LatentDensity,
     Measures,
+    check_linear,
     choose_faces,
     comparisons,
     edited_faces,
@@ -132,6 +133,24 @@ def test_the_numbers_name_the_weights_and_versions_behind_them(bench, tmp_path):
     assert found["sha256"]["editor_sefa"] == expected
     assert set(found["versions"]) == {"hfld", "torch", "numpy", "python"}
     assert torch.__version__.startswith(found["versions"]["torch"])
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_the_matrices_are_checked_as_fitted_editors_are(bench, tmp_path):
+    names = ("Attractive", "Bald", "Bangs")
+    profile = load_profile("smoke")
+    profile = replace(profile, root=tmp_path, tables=replace(profile.tables, attributes=names))
+    for method, gain in (("baseline", 6.0), ("hfld", 0.01)):
+        T = torch.zeros(3, ROWS, W_DIM)
+        T[0, :, 2] = T[1, :, 4] = gain  # that of Bangs is zero
+        Directions(T, names, method).save(directions_file(profile.paths.weights, method))
+    found = check_linear(bench, profile)
+    assert list(found) == ["baseline", "hfld"]
+    assert found["baseline"]["moves"] == ["Attractive", "Bald"]
+    assert list(found["baseline"]["failing"]) == ["Bangs"]
+    assert found["hfld"]["moves"] == []
+    assert all(reason for reason in found["hfld"]["failing"].values())
+    assert found["baseline"]["targets"][1]["native"] > 0.3
     assert json.loads(json.dumps(found)) == found
 
 

@@ -311,6 +311,27 @@ def test_the_table_shows_every_group_and_is_written(
     assert set(pd.read_csv(tmp_path / "curves.csv")["quantity"]) == {"target_change", *CURVES}
 
 
+def test_rows_that_were_not_matched_are_marked(results, timed, editors):
+    reached = results[1].assign(failed=False, test_residual=0.0)
+    off = (reached["attribute"] == "Bald") & (reached["method"] == "random")
+    table = benchmark_table(timed, editors, data="toy", matches=reached.assign(test_residual=0.06 * off))
+    seen = set()
+    for block in table.blocks:
+        if "Method" in block.grid:
+            rows = block.grid[block.grid["Method"].str.contains("†")]
+            found = set(zip(rows["Attribute"], rows["Method"], strict=True))
+            kind, _, strength = block.title.rpartition(". ")
+            name = "hfld - random †" if kind.startswith("Differences") else "Random direction †"
+            here = "Matched" in strength and (block.grid["Attribute"] == "Bald").any()
+            assert found == ({("Bald", name)} if here else set()), block.title
+            seen |= found
+    assert len(seen) == 2
+    assert table.notes[-1].startswith("†")
+    plain = benchmark_table(timed, editors, data="toy", matches=reached)
+    assert "†" not in plain.markdown()
+    assert table.rows.equals(plain.rows)
+
+
 def test_side_effects_are_the_baselines_largest(results):
     cells = Cells(results[0])
     found = side_effects(cells, "Bald", k=3)

@@ -28,6 +28,7 @@ LAYERS = (
     },
     {"editors"},
     {
+        "references",
         "judges",
         "photo_judges",
         "official",

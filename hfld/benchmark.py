@@ -6,25 +6,32 @@ rows, matches = evaluate(bench, test, editors, config.attributes, validation=val
                          comparisons=comparisons(editors), pairs_of=measures.pairs)
 """
 
+import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
+from hfld import editor_checks
 from hfld.attributes import EMOTIONS, REGIONS, attribute_index
-from hfld.config import BenchmarkConfig
-from hfld.editors import Editor, ExpressionLock, make_editor
+from hfld.checkpoints import sha256
+from hfld.config import BenchmarkConfig, Profile
+from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor
 from hfld.evaluation import Bench, Latents, Pairs, from_bytes, to_bytes
 from hfld.judges import Readings
 from hfld.models import Models
 from hfld.quantities import OUTER_EYE_CORNERS, inter_ocular
+from hfld.rows import COMPARISON, finish, rows_of
+from hfld.stats import resampling_counts
 
 LOCK = "_lock"
 TERM = "_hfld"
@@ -48,6 +55,23 @@ def editors_of(config: BenchmarkConfig, *, weights: Path, models: Models) -> dic
     return editors
 
 
+def made_with(bench: Bench, methods: Iterable[str], *, world: Path, weights: Path) -> dict[str, Any]:
+    """sha256 of every weight file behind the numbers, and the versions of what computed them.
+
+    world: the folder of the frozen networks (profile.paths.world); weights: that of the trained ones.
+    """
+    files = sorted(Path(world).glob("judge_*.safetensors"))
+    for method in dict.fromkeys(method.removesuffix(LOCK) for method in methods):
+        source = "baseline" if method == "random" else method  # as long as the baseline's
+        files += [directions_file(weights, source), editor_file(weights, source)]
+    found = {path.stem: sha256(path) for path in files if path.is_file()}
+    versions = {name: version(name) for name in ("hfld", "torch", "numpy")}
+    return {
+        "sha256": {**bench.models.hashes, **found},
+        "versions": {**versions, "python": platform.python_version()},
+    }
+
+
 def comparisons(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Name -> (first, second), for second - first: the landmark term against the same method without it, and
     HFLD against each other method. HFLD against the baseline is hfld.rows.COMPARISON.
@@ -60,6 +84,22 @@ def comparisons(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
             pairs[f"{method} - {plain}"] = (plain, method)
     others = [method for method in methods if method not in ("baseline", "hfld")]
     return pairs | {f"hfld - {method}": (method, "hfld") for method in others if "hfld" in methods}
+
+
+def check_linear(bench: Bench, profile: Profile) -> dict[str, dict[str, Any]]:
+    """What 03_editors reports of the editors that it fits, of the matrices T: baseline and hfld -> report.
+
+    How long they trained and how their loss fell is in results/<profile>/directions/.
+    """
+    config, reports = profile.editors, {}
+    validation = bench.latents(config.validation_latents, seed=config.seed, split="validation", judged=False)
+    attributes = editor_checks.attributes_of(editor_checks.fitting_profile(profile).directions.attributes)
+    for method in COMPARISON:
+        editor = make_editor(method, weights=profile.paths.weights)
+        checks = editor_checks.check_targets(bench, validation, editor, attributes, least=config.moves)
+        found = editor_checks.report(method, editor, checks, seconds=0)
+        reports[method] = {key: found[key] for key in ("method", "moves", "failing", "targets")}
+    return reports
 
 
 class LatentDensity:
@@ -135,6 +175,28 @@ class Measures:
         pairs = BenchmarkPairs(bench, latents, attribute)
         pairs.measures = self
         return pairs
+
+    def curves(
+        self,
+        bench: Bench,
+        latents: Latents,
+        editors: Mapping[str, Editor],
+        attributes: Sequence[str],
+        *,
+        factors: Sequence[float] = (0.5, 1.0, 1.5),
+        resamples: int = 500,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """As hfld.evaluation.curves, of all that `pairs` reads."""
+        counts = resampling_counts(len(latents), resamples=resamples, seed=seed)
+        rows = []
+        for attribute in tqdm(attributes, desc="curves", disable=not bench.progress):
+            pairs, named = self.pairs(bench, latents, attribute), {"attribute": attribute, "counts": counts}
+            for factor in factors:
+                edits = {method: pairs.edit(editor, factor) for method, editor in editors.items()}
+                rows += rows_of(edits, strength=f"{factor:g}", **named)
+            rows += rows_of(pairs.fixed(), strength="nan", **named)
+        return finish(rows).rename(columns={"strength": "factor"}).astype({"factor": float})
 
 
 class BenchmarkPairs(Pairs):

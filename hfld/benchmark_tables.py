@@ -59,14 +59,19 @@ CURVES = (
     "identity_cosine",
     "other_attributes",
     "preservation",
-    "counterfactual_landmark_px",
-    "counterfactual_emotion_tvd",
+    "perceptual_distance",
+    "latent_log_likelihood",
+    *EXACT,
 )
 """A figure each: disturbance against achieved change."""
+SCALES = {"latent_log_likelihood": "symlog"}
+"""Of the vertical axis, where it is not linear: some edits leave W by a hundred times as far as others."""
 CLOSE = 0.02
 """Changes of a score that count as the same, although the search wanted them closer."""
 APART = 0.05
 """Changes on test latents that do not, although on validation latents, by another judge, they matched."""
+MARK = "†"
+"""Behind a method that is not at the common change where its table says matched."""
 UNITS = {**HEADLINE, **EXACT}
 
 
@@ -77,13 +82,15 @@ def benchmark_table(
     and who wins them, in one table with the rows behind all of it.
     """
     methods = [*methods, *(name for name in CONTROLS if name not in methods)]
-    cells, blocks, kept = Cells(rows), [], []
+    cells, blocks, kept, missed = Cells(rows), [], [], unmatched(matches, compared(rows))
 
     def add(title: str, quantities: Mapping[str, str], *, of: Cells = cells, by: Iterable[str] = methods):
         part = method_table(
             of, tuple(quantities), name="", title="", data=data, methods=tuple(by), headings=quantities
         )
-        blocks.extend(Block(f"{title}. {block.title}", block.grid) for block in part.blocks)
+        for strength, block in zip(of.strengths, part.blocks, strict=True):
+            grid = marked(block.grid, missed) if strength == "matched" else block.grid
+            blocks.append(Block(f"{title}. {block.title}", grid))
         kept.append(part.rows)
         return part
 
@@ -111,8 +118,29 @@ def benchmark_table(
         "Won, lost, undecided: over the attributes, by the Holm-adjusted p of each difference; at matched "
         "strength without those at which a method did not reach the common change.",
     ]
+    if missed:
+        notes.append(f"{MARK}: not at the common change; matching.csv has the change that was reached.")
     shown = pd.concat(kept).drop_duplicates(["strength", "attribute", "method", "quantity"])
     return Table("benchmark", "All editors at native and at matched strength", blocks, shown, notes)
+
+
+def unmatched(matches: pd.DataFrame | None, named: Iterable[str] = ()) -> set[tuple[str, str]]:
+    """(attribute, method) that did not reach the common change, and those of the comparisons `named` with
+    such a side.
+    """
+    if matches is None or not len(matches):
+        return set()
+    missed = _missed(matches)
+    found = set(zip(missed["attribute"], missed["method"], strict=True))
+    further = {(a, name) for name in named for a, method in found if method in sides(name)}
+    return found | further
+
+
+def marked(grid: pd.DataFrame, missed: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """The grid with a MARK behind the methods of rows that were not matched."""
+    shown = {(plain(attribute), NAMES.get(method, method)) for attribute, method in missed}
+    pairs = zip(grid["Attribute"], grid["Method"], strict=True)
+    return grid.assign(Method=[f"{pair[1]} {MARK}" if pair in shown else pair[1] for pair in pairs])
 
 
 def side_effects(cells: Cells, attribute: str, *, k: int = 5) -> dict[str, str]:
@@ -148,10 +176,7 @@ def counted(
 
     At matched strength an attribute counts only where both methods reached the same change.
     """
-    failed = set()
-    if strength == "matched" and matches is not None and len(matches):
-        missed = _missed(matches)
-        failed = set(zip(missed["attribute"], missed["method"], strict=True))
+    failed = unmatched(matches) if strength == "matched" else set()
     part = rows[(rows["strength"] == strength) & rows["p_holm"].notna()]
     found = []
     for name in compared(rows):

@@ -1,5 +1,6 @@
 """The benchmark on the toy world, where every edit's effect is known."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -16,10 +17,12 @@ from hfld.benchmark import (
     NOSE_TIP,
     LatentDensity,
     Measures,
+    check_linear,
     choose_faces,
     comparisons,
     edited_faces,
     editors_of,
+    made_with,
     perceptual_distance,
     time_edits,
     with_times,
@@ -112,6 +115,43 @@ def test_editors_are_made_with_their_locks(bench, tmp_path):
     assert isinstance(lock.editor, AdaTrans)
     ws = bench.models.ws(bench.models.latents(2, seed=0, split="test"))
     assert lock.edit(ws, "Attractive", 1.0).shape == ws.shape  # connected to the models
+
+
+def test_the_numbers_name_the_weights_and_versions_behind_them(bench, tmp_path):
+    names = ("world/judge_emotion", "weights/directions_baseline", "weights/editor_sefa", "weights/editor_x")
+    for name in names:
+        path = tmp_path / f"{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name.encode())
+    known = replace(bench, models=replace(bench.models, hashes={"generator": "f00"}))
+    folders = {"world": tmp_path / "world", "weights": tmp_path / "weights"}
+    found = made_with(known, ("sefa", "sefa_lock", "random", "none"), **folders)
+    files = ["judge_emotion", "editor_sefa", "directions_baseline"]  # X was not compared
+    assert list(found["sha256"]) == ["generator", *files]
+    assert found["sha256"]["generator"] == "f00"
+    expected = hashlib.sha256(b"weights/editor_sefa").hexdigest()
+    assert found["sha256"]["editor_sefa"] == expected
+    assert set(found["versions"]) == {"hfld", "torch", "numpy", "python"}
+    assert torch.__version__.startswith(found["versions"]["torch"])
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_the_matrices_are_checked_as_fitted_editors_are(bench, tmp_path):
+    names = ("Attractive", "Bald", "Bangs")
+    profile = load_profile("smoke")
+    profile = replace(profile, root=tmp_path, tables=replace(profile.tables, attributes=names))
+    for method, gain in (("baseline", 6.0), ("hfld", 0.01)):
+        T = torch.zeros(3, ROWS, W_DIM)
+        T[0, :, 2] = T[1, :, 4] = gain  # that of Bangs is zero
+        Directions(T, names, method).save(directions_file(profile.paths.weights, method))
+    found = check_linear(bench, profile)
+    assert list(found) == ["baseline", "hfld"]
+    assert found["baseline"]["moves"] == ["Attractive", "Bald"]
+    assert list(found["baseline"]["failing"]) == ["Bangs"]
+    assert found["hfld"]["moves"] == []
+    assert all(reason for reason in found["hfld"]["failing"].values())
+    assert found["baseline"]["targets"][1]["native"] > 0.3
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_every_method_is_in_the_rows_with_the_benchmarks_quantities(results, editors):
@@ -231,14 +271,34 @@ def test_times_stand_in_every_cell(results, timed):
     assert len(timed) == len(results[0]) + 8
 
 
-def test_the_table_shows_every_group_and_is_written(bench, test_latents, editors, results, timed, tmp_path):
+def test_curves_have_every_quantity_for_every_method(bench, test_latents, editors, measures):
+    some = {"factors": (0.5, 1.0), "resamples": 20}
+    found = measures.curves(bench, test_latents[:8], editors, ("Bald",), **some)
+    key = ["factor", "method", "quantity"]
+    known = found.dropna(subset=["value"]).set_index(key)["value"]
+    for quantity in CURVES:
+        for method in editors:
+            assert (0.5, method, quantity) in known.index, (method, quantity)
+            assert (1.0, method, quantity) in known.index, (method, quantity)
+    distance = [known[factor, "baseline", "perceptual_distance"] for factor in (0.5, 1.0)]
+    assert 0 < distance[0] < distance[1]
+    # What the plain curves have too is the same there.
+    plain = curves(bench, test_latents[:8], editors, ("Bald",), **some).dropna(subset=["factor"])
+    both = plain.merge(found, on=key)
+    assert len(both) == len(plain)
+    pd.testing.assert_series_equal(both["value_x"], both["value_y"], check_names=False)
+
+
+def test_the_table_shows_every_group_and_is_written(
+    bench, test_latents, editors, results, measures, timed, tmp_path
+):
     table = benchmark_table(timed, editors, data="toy", matches=results[1])
     text = table.markdown()
     for part in ("by region", "Table IV", "Table V", "Tables I-III", "won and lost", "exact counterfactual"):
         assert part in text
     assert "Baseline, locked" in text
-    strengths = curves(bench, test_latents[:8], editors, ATTRIBUTES, factors=(0.5, 1.0), resamples=20)
-    summary = write_benchmark(tmp_path, table, results[1], strengths, about={"data": "toys"})
+    curves = measures.curves(bench, test_latents[:8], editors, ATTRIBUTES, factors=(0.5, 1.0), resamples=20)
+    summary = write_benchmark(tmp_path, table, results[1], curves, about={"data": "toys"})
     for name in ("benchmark.csv", "benchmark.md", "benchmark.tex", "matching.csv", "curves.csv"):
         assert (tmp_path / name).stat().st_size > 0
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary))
@@ -248,7 +308,28 @@ def test_the_table_shows_every_group_and_is_written(bench, test_latents, editors
     assert "toys" in page
     assert all(line in page for line in findings(table.rows, results[1]))
     assert "p_holm" in summary["matched"]["Bald"]["hfld - random"]["emotion_tvd"]
-    assert set(pd.read_csv(tmp_path / "curves.csv")["quantity"]) <= {"target_change", *CURVES}
+    assert set(pd.read_csv(tmp_path / "curves.csv")["quantity"]) == {"target_change", *CURVES}
+
+
+def test_rows_that_were_not_matched_are_marked(results, timed, editors):
+    reached = results[1].assign(failed=False, test_residual=0.0)
+    off = (reached["attribute"] == "Bald") & (reached["method"] == "random")
+    table = benchmark_table(timed, editors, data="toy", matches=reached.assign(test_residual=0.06 * off))
+    seen = set()
+    for block in table.blocks:
+        if "Method" in block.grid:
+            rows = block.grid[block.grid["Method"].str.contains("†")]
+            found = set(zip(rows["Attribute"], rows["Method"], strict=True))
+            kind, _, strength = block.title.rpartition(". ")
+            name = "hfld - random †" if kind.startswith("Differences") else "Random direction †"
+            here = "Matched" in strength and (block.grid["Attribute"] == "Bald").any()
+            assert found == ({("Bald", name)} if here else set()), block.title
+            seen |= found
+    assert len(seen) == 2
+    assert table.notes[-1].startswith("†")
+    plain = benchmark_table(timed, editors, data="toy", matches=reached)
+    assert "†" not in plain.markdown()
+    assert table.rows.equals(plain.rows)
 
 
 def test_side_effects_are_the_baselines_largest(results):

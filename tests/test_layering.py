@@ -30,6 +30,7 @@ LAYERS = (
     },
     {"editors"},
     {
+        "references",
         "judges",
         "photo_judges",
         "official",

@@ -98,6 +98,32 @@ def test_each_meaning_of_strength_against_its_formula(semantics, bank, validatio
     np.testing.assert_array_equal(edited[:, :2], x[:, :2].numpy())
 
 
+@pytest.mark.parametrize("semantics", ["relative", "absolute"])
+def test_a_person_moves_any_range_of_rows(semantics, bank, validation, ws):
+    editor = GanSpace(validation=validation, directions=4, semantics=semantics).fit(bank)
+    everywhere = editor.move(ws, 2, 1.5)
+    assert (everywhere != ws).any(dim=(0, 2)).all()
+    for start, stop in ((1, 3), (3, ROWS), (0, 1)):
+        moved = editor.move(ws, 2, 1.5, rows=(start, stop))
+        assert torch.equal(moved[:, start:stop], everywhere[:, start:stop])
+        kept = [row for row in range(ROWS) if not start <= row < stop]
+        assert torch.equal(moved[:, kept], ws[:, kept])
+    assert torch.equal(editor.move(ws, 2, 1.5, rows=(2, 4)), editor.move(ws, 2, 1.5, "2-3"))
+
+
+def test_a_groups_direction_may_act_on_other_rows(sefa, ws):
+    step = sefa.step(1, "0-1")
+    moved = sefa.step(1, "0-1", rows=(1, 4))
+    assert torch.equal(moved[1:4], step[0].expand(3, -1))
+    assert not moved[0].any()
+
+
+@pytest.mark.parametrize("rows", [(2, 2), (-1, 2), (1, ROWS + 1), (3, 1)])
+def test_rows_that_are_not_there_are_refused(ganspace, ws, rows):
+    with pytest.raises(ValueError, match=f"within 0 to {ROWS}"):
+        ganspace.move(ws, 0, 1.0, rows=rows)
+
+
 def test_unknown_choices_are_named(validation):
     for options in ({"semantics": "total"}, {"estimator": "sparse"}, {"units": "px"}):
         (value,) = options.values()

@@ -101,10 +101,17 @@ class GanSpace(UnsupervisedEditor):
             "variance_ratio": found.ratio,
         }
 
-    def move(self, ws: Tensor, direction: int, strength: float | Tensor, layers: str = "all") -> Tensor:
+    def move(
+        self,
+        ws: Tensor,
+        direction: int,
+        strength: float | Tensor,
+        layers: str = "all",
+        rows: tuple[int, int] | None = None,
+    ) -> Tensor:
         if self.semantics == "relative":
-            return super().move(ws, direction, strength, layers)
-        step = self.step(direction, layers).to(ws)  # [L, w_dim], zero outside of the rows
+            return super().move(ws, direction, strength, layers, rows)
+        step = self.step(direction, layers, rows).to(ws)  # [L, w_dim], zero outside of the rows
         moved = shift(ws, strength, step)
         full = self.step(direction).to(ws)[0]
         coordinate = (ws - self.tensors["mean"].to(ws)) @ full / full.square().sum()  # [N, L]

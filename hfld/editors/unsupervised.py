@@ -150,28 +150,42 @@ class UnsupervisedEditor(ABC):
         with bar:
             for g, layers in enumerate(self.layers):
                 for d in range(probes.shape[1]):
-                    step = self._rows(probes[g, d] * steps[g, d], layers).to(self.validation.ws)
+                    step = self._rows(probes[g, d] * steps[g, d], self.layers[layers])
+                    step = step.to(self.validation.ws)
                     change = self.validation.changes(step)
                     signed[g, d], absolute[g, d] = change.mean(dim=0), change.abs().mean(dim=0)
                     bar.update()
         return {"signed": signed, "absolute": absolute}
 
-    def _rows(self, step: Tensor, layers: str) -> Tensor:
-        start, stop = self.layers[layers]
-        rows = step.new_zeros(self.layers["all"][1], len(step))
-        rows[start:stop] = step
-        return rows
+    def _rows(self, step: Tensor, rows: tuple[int, int]) -> Tensor:
+        (start, stop), count = rows, self.layers["all"][1]
+        if not 0 <= start < stop <= count:
+            raise ValueError(f"rows must be (first, behind the last) within 0 to {count}, not {rows}")
+        found = step.new_zeros(count, len(step))
+        found[start:stop] = step
+        return found
 
-    def step(self, direction: int, layers: str = "all") -> Tensor:
-        """What native strength 1 of direction i adds to ws, [L, w_dim]."""
+    def step(self, direction: int, layers: str = "all", rows: tuple[int, int] | None = None) -> Tensor:
+        """What native strength 1 of direction i adds to ws, [L, w_dim]; see `move`."""
         steps = self.tensors["steps"][index_of(layers, self.layers, "group of layers")]
         if not 0 <= direction < len(steps):
             raise ValueError(f"direction must be 0 to {len(steps) - 1}, not {direction}")
-        return self._rows(steps[direction], layers)
+        return self._rows(steps[direction], self.layers[layers] if rows is None else rows)
 
-    def move(self, ws: Tensor, direction: int, strength: float | Tensor, layers: str = "all") -> Tensor:
-        """ws moved along direction i by a native strength (a number or [N])."""
-        return shift(ws, strength, self.step(direction, layers))
+    def move(
+        self,
+        ws: Tensor,  # [N, L, w_dim]
+        direction: int,
+        strength: float | Tensor,  # the method's own; a number or [N]
+        layers: str = "all",  # the group of rows that the direction was found for
+        rows: tuple[int, int] | None = None,  # first, and behind the last that are edited; None: the group's
+    ) -> Tensor:
+        """ws moved along direction i.
+
+        GANSpace's published edits (component, start, end, sigma) are move(ws, component, sigma,
+        rows=(start, end)): its components are the same in every group.
+        """
+        return shift(ws, strength, self.step(direction, layers, rows))
 
     def edit(self, ws: Tensor, attribute: str, strength: float | Tensor) -> Tensor:
         """ws moved along the direction that stands for the attribute."""

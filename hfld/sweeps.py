@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from hfld.config import DirectionsConfig
 from hfld.directions import train_directions
@@ -15,6 +17,8 @@ from hfld.losses import weight_for_pixel
 
 PER_PIXEL = (0.0, 0.03, 0.1, 0.3, 1.0)
 """Weights of the landmark term per pixel at 256 (hfld.losses.weight_per_pixel); 0 is the baseline."""
+
+NORMAL = 1.96  # half of a 95 % interval in standard errors
 
 CURVE = ("target_change", "landmark_drift_px", "emotion_tvd")
 
@@ -70,11 +74,14 @@ def heaviest(rows: pd.DataFrame, *, keep: float = 0.5) -> float:
     return float(kept.index[(kept >= keep).cummin()].max())
 
 
-def variants(config: DirectionsConfig, *, seeds: Sequence[int] = (1, 2)) -> dict[str, DirectionsConfig]:
+DOUBLED = "twice the steps"
+
+
+def variants(config: DirectionsConfig, *, seeds: Sequence[int] = (1, 2, 3)) -> dict[str, DirectionsConfig]:
     """The trainings whose differences should agree: one per seed, and the first seed with twice the steps."""
     config = config.resolved()
     named = {f"seed {seed}": replace(config, seed=seed) for seed in seeds}
-    return named | {"twice the steps": replace(config, seed=seeds[0], steps=2 * config.steps)}
+    return named | {DOUBLED: replace(config, seed=seeds[0], steps=2 * config.steps)}
 
 
 def repeat(
@@ -106,7 +113,41 @@ def repeat(
 
 
 def spread(rows: pd.DataFrame, quantities: Sequence[str] = CURVE) -> pd.DataFrame:
-    """hfld - baseline per strength, attribute, quantity: mean, standard deviation, least, most."""
+    """hfld - baseline per strength, attribute and quantity, over the trainings of `repeat`.
+
+    mean, sd: of the seeds; lo, hi: 95 % interval of the mean over trainings and latents; least, most: within
+    which 95 % of further trainings lie, on the same latents; doubled: the training with twice the steps, and
+    whether it lies there.
+    """
     chosen = rows[(rows["method"] == "difference") & rows["quantity"].isin(quantities)]
-    groups = chosen.groupby(["strength", "attribute", "quantity"], sort=False)["value"]
-    return groups.agg(mean="mean", sd="std", least="min", most="max", variants="count").reset_index()
+    found = []
+    for key, part in chosen.groupby(["strength", "attribute", "quantity"], sort=False):
+        part = part.set_index("variant")
+        seeds = part.drop(index=DOUBLED, errors="ignore")
+        lo, hi = over_trainings(seeds["value"], (seeds["hi"] - seeds["lo"]).mean() / (2 * NORMAL))
+        least, most = further_training(seeds["value"])
+        row = {"mean": seeds["value"].mean(), "lo": lo, "hi": hi, "sd": seeds["value"].std()}
+        row |= {"least": least, "most": most, "trainings": len(seeds)}
+        if DOUBLED in part.index:
+            doubled = part.loc[DOUBLED, "value"]
+            row |= {"doubled": doubled, "doubled_inside": bool(least <= doubled <= most)}
+        found.append(dict(zip(("strength", "attribute", "quantity"), key, strict=True)) | row)
+    return pd.DataFrame(found)
+
+
+def over_trainings(values: np.ndarray, error: float) -> tuple[float, float]:
+    """95 % interval of the mean of one value per training, with a standard error `error` from the latents.
+
+    Half its width is the root of the squared half widths that either source of chance has alone, Student's t
+    for the few trainings. All are measured on the same latents: `error` does not shrink with their number.
+    """
+    trainings = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    half = float(np.hypot(trainings, NORMAL * error))
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def further_training(values: np.ndarray) -> tuple[float, float]:
+    """Where a further training's value lies with a probability of 95 %, given one value per training."""
+    count = len(values)
+    half = float(student.ppf(0.975, count - 1) * np.std(values, ddof=1) * (1 + 1 / count) ** 0.5)
+    return float(np.mean(values) - half), float(np.mean(values) + half)

@@ -7,7 +7,18 @@ from test_directions import CONFIG
 from toy_bench import toy_bench
 
 from hfld.losses import weight_for_pixel
-from hfld.sweeps import CURVE, heaviest, kept_change, repeat, spread, sweep_landmark_weight, variants
+from hfld.sweeps import (
+    CURVE,
+    DOUBLED,
+    further_training,
+    heaviest,
+    kept_change,
+    over_trainings,
+    repeat,
+    spread,
+    sweep_landmark_weight,
+    variants,
+)
 
 SHORT = replace(CONFIG, steps=60, lr=0.05, batch=16)
 NAMES = ("Attractive", "5_o_Clock_Shadow")
@@ -35,7 +46,7 @@ def test_a_heavier_landmark_term_moves_less(tmp_path, bench):
 
 def test_variants_differ_in_the_seed_or_in_the_steps_alone():
     configs = variants(SHORT, seeds=(1, 2))
-    assert list(configs) == ["seed 1", "seed 2", "twice the steps"]
+    assert list(configs) == ["seed 1", "seed 2", DOUBLED]
     assert replace(configs["seed 2"], seed=1) == configs["seed 1"] == replace(SHORT.resolved(), seed=1)
     assert replace(configs["twice the steps"], steps=SHORT.steps) == configs["seed 1"]
 
@@ -44,7 +55,7 @@ def test_trainings_are_repeated_and_their_spread_is_told(tmp_path, bench):
     test = bench.latents(16, seed=1, split="test")
     validation = bench.latents(8, seed=1, split="validation", judged=False)
     rows = repeat(
-        {"seed 1": replace(SHORT, seed=1), "seed 2": replace(SHORT, seed=2)},
+        variants(SHORT, seeds=(1, 2)),
         bench,
         test,
         validation,
@@ -53,18 +64,33 @@ def test_trainings_are_repeated_and_their_spread_is_told(tmp_path, bench):
         resamples=50,
         progress=False,
     )
-    assert set(rows["variant"]) == {"seed 1", "seed 2"}
+    assert set(rows["variant"]) == {"seed 1", "seed 2", DOUBLED}
     told = spread(rows)
-    assert (told["variants"] == 2).all()
+    assert (told["trainings"] == 2).all()
     assert set(told["strength"]) == {"native", "matched"}
-    one = rows[
-        (rows["method"] == "difference")
-        & (rows["strength"] == "native")
-        & (rows["quantity"] == "landmark_drift_px")
-    ]
+    chosen = (rows["method"] == "difference") & (rows["quantity"] == "landmark_drift_px")
+    values = rows[chosen & (rows["strength"] == "native")].set_index("variant")["value"]
     told = told[(told["strength"] == "native") & (told["quantity"] == "landmark_drift_px")].iloc[0]
-    assert told["least"] == one["value"].min()
-    assert told["mean"] == pytest.approx(one["value"].mean())
+    assert told["mean"] == pytest.approx((values["seed 1"] + values["seed 2"]) / 2)
+    assert told["doubled"] == values[DOUBLED]
+    assert told["doubled_inside"] == (told["least"] <= told["doubled"] <= told["most"])
+    assert told["lo"] < told["mean"] < told["hi"]
+
+
+@pytest.mark.parametrize(("between", "latents"), [(1.0, 0.1), (1.0, 1.0), (0.1, 1.0)])
+def test_intervals_cover_both_sources_of_chance(between, latents):
+    """Trainings differ by `between` and share the error of the latents."""
+    draws = np.random.default_rng(0)
+    trainings = between * draws.normal(size=(2000, 4))
+    shared = latents * draws.normal(size=(2000, 1))
+    seen = trainings + shared
+    intervals = np.array([over_trainings(row[:3], latents) for row in seen])
+    covered = (intervals[:, 0] <= 0) & (intervals[:, 1] >= 0)
+    assert 0.93 < covered.mean() < 0.99
+    intervals = np.array([further_training(row[:3]) for row in seen])
+    covered = (intervals[:, 0] <= seen[:, 3]) & (seen[:, 3] <= intervals[:, 1])
+    assert 0.93 < covered.mean() < 0.97
+    assert np.ptp(over_trainings(np.ones(3), latents)) == pytest.approx(2 * 1.96 * latents, rel=1e-3)
 
 
 def test_the_rule_takes_the_heaviest_weight_before_the_edit_is_lost():

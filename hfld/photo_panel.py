@@ -16,7 +16,8 @@ EVERY = 0.25  # seconds between two pictures of a search
 PATIENCE = 1.0  # seconds that each step of a search waits for the sliders' pictures
 HINT = (
     "Choose a picture: its face is turned upright and aligned, and the latent that draws it is searched. "
-    "The picture stays on the machine that this notebook runs on. The sliders work meanwhile."
+    "The picture stays on the machine that this notebook runs on. The sliders work meanwhile. It takes "
+    f"{phrases.uploads()}."
 )
 
 
@@ -40,7 +41,9 @@ class PhotoPanel(W.VBox):
         self._engine, self._use, self._say, self._redraw, self._rest = engine, use, say, redraw, rest
         self._quiet, self._shown, self._busy = False, 0.0, False
         small = Layout(width="auto")
-        self.upload = W.FileUpload(accept="image/*", description="Choose a picture", layout=small)
+        self.upload = W.FileUpload(
+            accept="image/*", description="Choose a picture", tooltip=phrases.uploads(), layout=small
+        )
         self.face = W.Dropdown(layout=Layout(width="150px", display="none"))
         self.aligned = W.Checkbox(description="it is an aligned face already", indent=False, layout=small)
         self.view = W.HTML(markup.hint(HINT))

@@ -90,7 +90,7 @@ class LatentEditor(W.VBox):
         self.dice = W.Button(description="⚄ Dice", tooltip="another face", layout=small)
         self.upload = W.FileUpload(
             accept=".json,.safetensors,image/*", description="Open", layout=small,
-            tooltip="a recipe, a saved face or latent, or a photo",
+            tooltip=f"a recipe, a saved face or latent, or a photo; {phrases.uploads()}",
         )  # fmt: skip
         self.undo = W.Button(description="↶ Undo", tooltip="take back the last step", layout=small)
         self.redo = W.Button(description="↷ Redo", tooltip="the step that was taken back", layout=small)

@@ -13,6 +13,7 @@ from hfld.data import to_uint8
 from hfld.inversion import Fidelity, Inversion, Progress, fidelity, invert
 from hfld.own_photo import Photo, open_photo
 from hfld.studio.engine import Engine
+from hfld.studio.exports import check_size
 from hfld.studio.latest import LatestQueue, Stage
 
 PREVIEW = 420  # px: longer side of the photo on the screen
@@ -205,6 +206,7 @@ def _stranger(engine: Engine) -> str:
 
 def _opened(engine: Engine, search: Search) -> Photo:
     """A picture of exactly the generator's size is an aligned face."""
+    check_size(search.content)
     whole = open_photo(search.content, aligned=True)
     if search.aligned or whole.picture.shape[:2] == (engine.size, engine.size):
         return whole

@@ -284,7 +284,7 @@ def test_what_fails_while_drawing_is_shown_too(editor):
 def opener(tmp_path):
     """An editor that opens photos, and a portrait to open."""
     models = toy_models()
-    config = replace(load_profile("smoke").inversion, samples=32, steps=40)
+    config = replace(load_profile("smoke").inversion, samples=32, steps=40, tuning_steps=8)
     engine = toy_engine(models=models, world=ToyTruth(models), inversion=config)
     made = LatentEditor(engine, seed=8, folder=tmp_path)
     assert made.queue.wait(SLACK)
@@ -328,6 +328,31 @@ def test_a_photo_becomes_the_face_that_is_edited(opener, tmp_path):
     settled(editor)
     assert editor.original.value == before
     assert not shown(editor.photo.finished)
+
+
+def test_the_fit_of_a_photo_is_sharpened_and_taken_back(opener):
+    editor, portrait = opener
+    assert not shown(editor.photo.finished)
+    upload(editor, "me.png", portrait)
+    assert editor.photo.searches.wait(6 * SLACK)
+    settled(editor)
+    assert shown(editor.photo.sharpen) and not shown(editor.photo.plain)
+    send(slider(editor), 0.9)
+    settled(editor)
+    before = editor.original.value
+    editor.photo.sharpen.click()
+    assert shown(editor.photo.searching) and not shown(editor.photo.finished)
+    assert editor.photo.searches.wait(6 * SLACK)
+    settled(editor)
+    assert editor.session.state.source.tuned and editor.session.state.targets == {"Arched_Eyebrows": 0.9}
+    assert editor.original.value != before and "adapted to this photo" in editor.photo.view.value
+    assert shown(editor.photo.plain) and not shown(editor.photo.sharpen)
+    editor.photo.plain.click()
+    settled(editor)
+    assert editor.original.value == before and shown(editor.photo.sharpen)
+    editor.undo.click()
+    settled(editor)
+    assert editor.session.state.source.tuned
 
 
 def test_sliders_work_while_a_photo_is_searched_and_it_can_be_cancelled(opener):

@@ -94,10 +94,12 @@ class Session:
         self._go(replace(self.state, source=Source.of_latent(ws), targets={}, active=None))
 
     def use(self, own: OwnFace) -> None:
-        """The face of a photo, unedited."""
-        source = Source.of_latent(own.found.ws, own.name, own.digest)
+        """The face of a photo, unedited; its edits stay where only its generator is tuned, or no more."""
+        source, now = Source.of_latent(own.found.ws, own.name, own.digest, own.tuned), self.state
+        same = now.source.photo == own.digest and bool(now.source.tuned) != bool(own.tuned)
         self._own[source.key] = own
-        self._go(replace(self.state, source=source, targets={}, active=None))
+        edits = {} if same else {"targets": {}, "active": None}
+        self._go(replace(now, source=source, **edits))
 
     def own_face(self, state: State) -> OwnFace | None:
         """The photo that the state's face was found in here."""
@@ -162,7 +164,7 @@ class Session:
         """Quick pictures while a slider is dragged, small where the full ones are large, and the original."""
         names = [name for name in (state.editor, state.second) if name is not None]
         return {"original": self.engine.original(state.source).image} | {
-            name: self.engine.picture(self.engine.quick(state, name), self.engine.preview)[0]
+            name: self.engine.picture(self.engine.quick(state, name), self.engine.preview, state.source)[0]
             for name in names
         }
 

@@ -48,7 +48,7 @@ LAYERS = (
     },
     {"figures", "plots", "gallery", "report", "sweeps", "hardware", "bench"},
     {"studio"},
-    {"export", "arrangement", "sliders", "photo_panel", "widgets"},
+    {"export", "arrangement", "sliders", "photo_panel", "save_panel", "widgets"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -285,10 +285,15 @@ class Engine:
         editor: str | None = None,
         *,
         stop: Stop = never,
+        drawn: Callable[[], object] = lambda: None,  # is called after each picture
     ) -> np.ndarray:
         """`attribute` from target 0 to 1, the other edits as they are: uint8 [steps, H, W, 3]."""
-        states = [state.with_target(attribute, float(t)) for t in np.linspace(0, 1, steps)]
-        return np.stack([self.result(one, editor, stop=stop).image for one in states])
+        images = []
+        for target in np.linspace(0, 1, steps):
+            one = state.with_target(attribute, float(target))
+            images.append(self.result(one, editor, stop=stop).image)
+            drawn()
+        return np.stack(images)
 
     def check(self, state: State) -> State:
         """The state as this session can show it; ValueError names what does not exist here."""

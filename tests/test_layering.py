@@ -46,7 +46,7 @@ LAYERS = (
         "benchmark",
         "benchmark_tables",
     },
-    {"figures", "plots", "gallery", "report", "sweeps", "hardware", "bench"},
+    {"figures", "plots", "gallery", "report", "sweeps", "hardware", "bench", "inversion_check"},
     {"studio"},
     {"export", "arrangement", "sliders", "photo_panel", "save_panel", "widgets"},
 )

@@ -9,18 +9,22 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)-$(TORCH)
 # pip takes one build for the other, which must go first.
 OTHER := $(filter-out %-$(TORCH),$(wildcard $(VENV)/.installed-*))
+# Bytes of one message from the browser: the server's own limit, 10 MB, drops the connection at a large photo.
+UPLOADS := 268435456
 STRIPPED := metadata.language_info metadata.papermill cell.metadata.execution cell.metadata.papermill
 # Stage commands call papermill by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# Tells the editor what the server takes.
+lab editor: export HFLD_UPLOADS := $(UPLOADS)
 
 # Run one notebook for every active profile, as the stages do.
 each_profile = @set -e; for profile in $(PROFILES); do mkdir -p runs/$$profile; \
   papermill -k python3 --no-progress-bar --stdout-file - --stderr-file - \
     notebooks/$(1).ipynb runs/$$profile/$(1).ipynb -p profile $$profile; done
 
-.PHONY: help repro benchmark test lab data fetch photographs env lint strip sweep seeds pretrain clean
+.PHONY: help repro benchmark test lab editor data fetch photographs env lint strip sweep seeds pretrain clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,7 +50,10 @@ test: env ## the tests (at most 10 minutes)
 	$(BIN)/python -m pytest
 
 lab: env data ## JupyterLab with the kernel ready
-	$(BIN)/jupyter lab notebooks/00_tour.ipynb
+	$(BIN)/jupyter lab --ServerApp.tornado_settings='{"websocket_max_message_size": $(UPLOADS)}' notebooks/00_tour.ipynb
+
+editor: env data ## the latent editor alone, in Voila (after repro)
+	$(BIN)/voila --Voila.tornado_settings='{"websocket_max_message_size": $(UPLOADS)}' notebooks/10_edit.ipynb
 
 data: env ## the pre-trained networks of the embedded world, from store/ into data/
 	@$(BIN)/dvc pull --force data.dvc

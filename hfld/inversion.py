@@ -104,6 +104,7 @@ def tune(
 
     Minimises perceptual and pixel distance at the pivot, and lambda_locality times those between the copy
     and G on the way to random latents, so that other faces stay. The mapping network is not touched.
+    `watch` hears of the copy as it is before each step and after the last; True ends the tuning there.
     """
     weights = {"perceptual": config.lambda_perceptual, "pixel": config.lambda_pixel}
     goal = _Goal(models, found.target, weights, config)
@@ -113,19 +114,20 @@ def tune(
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(parameters, lr=config.tuning_lr)
     pivot, steps = found.ws.to(models.device), config.tuning_steps
-    others = models.ws(models.latents(max(steps, 1), seed=config.seed + 1, split="train"))
-    for step in tqdm(range(steps), desc="tuning", disable=not progress):
+    others = models.ws(models.latents(steps + 1, seed=config.seed + 1, split="train"))
+    for step in tqdm(range(steps + 1), desc="tuning", disable=not progress):
         near = torch.lerp(pivot, others[[step]], LOCAL)
         x, y = tuned.synthesis(torch.cat([pivot, near]), noise="fixed").float().split(1)
         with torch.no_grad():
             before = goal.observe(models.images(near).float())
         terms, drift = goal.shares(x), goal.shares(y, before)
+        now = Progress(step, steps, found.ws, x.detach().clamp(-1, 1), _numbers(terms))
+        if watch(now) or step == steps:
+            break
         total = sum(weights[k] * (terms[k] + config.lambda_locality * drift[k]) for k in weights).mean()
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer.step()
-        if watch(Progress(step + 1, steps, found.ws, x.detach().clamp(-1, 1), _numbers(terms))):
-            break
     return tuned.requires_grad_(False)
 
 

@@ -16,7 +16,8 @@ EVERY = 0.25  # seconds between two pictures of a search
 PATIENCE = 1.0  # seconds that each step of a search waits for the sliders' pictures
 HINT = (
     "Choose a picture: its face is turned upright and aligned, and the latent that draws it is searched. "
-    "The picture stays on the machine that this notebook runs on. The sliders work meanwhile."
+    "The picture stays on the machine that this notebook runs on. The sliders work meanwhile. It takes "
+    f"{phrases.uploads()}."
 )
 
 
@@ -39,8 +40,11 @@ class PhotoPanel(W.VBox):
     ) -> None:
         self._engine, self._use, self._say, self._redraw, self._rest = engine, use, say, redraw, rest
         self._quiet, self._shown, self._busy = False, 0.0, False
+        self._own: OwnFace | None = None  # that is shown
         small = Layout(width="auto")
-        self.upload = W.FileUpload(accept="image/*", description="Choose a picture", layout=small)
+        self.upload = W.FileUpload(
+            accept="image/*", description="Choose a picture", tooltip=phrases.uploads(), layout=small
+        )
         self.face = W.Dropdown(layout=Layout(width="150px", display="none"))
         self.aligned = W.Checkbox(description="it is an aligned face already", indent=False, layout=small)
         self.view = W.HTML(markup.hint(HINT))
@@ -53,7 +57,17 @@ class PhotoPanel(W.VBox):
             value=engine.judges is not None, description="change only the face, not hair and background",
             indent=False, layout=Layout(width="auto", display=None if engine.judges is not None else "none"),
         )  # fmt: skip
-        self.searching, self.finished = W.HBox([self.take, self.cancel]), W.HBox([self.save, self.oval])
+        self.sharpen = W.Button(
+            description="Sharpen the fit", layout=Layout(width="auto"),  # hidden by itself
+            tooltip="adapt a copy of the generator to this photo; edits stay, Undo takes it back",
+        )  # fmt: skip
+        self.plain = W.Button(
+            description="Unsharpen", layout=Layout(width="auto"),
+            tooltip="draw the face by the generator as it was",
+        )  # fmt: skip
+        bar = Layout(flex_flow="row wrap", align_items="center", overflow="visible")
+        self.searching = W.HBox([self.take, self.cancel])
+        self.finished = W.HBox([self.sharpen, self.plain, self.save, self.oval], layout=bar)
         self.searches = OwnFaces(engine, tell=self._tell, found=self._found, failed=self._failed)
         self._react(self.upload, self._chosen)
         self._react(self.face, lambda _: self._again())
@@ -62,7 +76,8 @@ class PhotoPanel(W.VBox):
         self.take.on_click(lambda _: self.searches.take())
         self.cancel.on_click(lambda _: self._cancel())
         self.save.on_click(lambda _: save("photo_face" if self.oval.value else "photo"))
-        bar = Layout(flex_flow="row wrap", align_items="center", overflow="visible")
+        self.sharpen.on_click(lambda _: self._start_sharpening())
+        self.plain.on_click(lambda _: use(self._own.plain))
         top = W.HBox([self.upload, self.face, self.aligned], layout=bar)
         super().__init__([top, self.view, self.searching, self.finished])
         self._arrange(busy=False, own=None)
@@ -108,10 +123,12 @@ class PhotoPanel(W.VBox):
             self._quiet = False
 
     def _arrange(self, *, busy: bool, own: OwnFace | None) -> None:
-        self._busy = busy
+        self._busy, self._own = busy, own
         several = len(self.face.options) > 1
+        tuned, stranger = own is not None and own.tuned != "", own is not None and own.found.stranger
         for widget, shown in ((self.searching, busy), (self.finished, not busy and own is not None),
-                              (self.face, several)):  # fmt: skip
+                              (self.face, several), (self.sharpen, not (tuned or stranger)),
+                              (self.plain, tuned)):  # fmt: skip
             widget.layout.display = None if shown else "none"
 
     def _chosen(self, files: Any) -> None:
@@ -125,11 +142,16 @@ class PhotoPanel(W.VBox):
         if self.searches.again(face=self.face.value or 0, aligned=self.aligned.value):
             self._arrange(busy=True, own=None)
 
+    def _start_sharpening(self) -> None:
+        own = self._own
+        self._arrange(busy=True, own=None)
+        self.searches.sharpen(own)
+
     def _cancel(self) -> None:
         self.searches.cancel()
         self._busy = False
         self._redraw()
-        self._say("the photo was left; the face is the one before")
+        self._say("cancelled; the face is the one before")
 
     def _tell(self, found: Found) -> None:
         """In the thread of the search, at every step."""

@@ -14,9 +14,10 @@ import ipywidgets as W
 import numpy as np
 from ipywidgets import Layout
 
-from hfld.arrangement import arranged, bar, picture
+from hfld.arrangement import arranged, picture
 from hfld.config import ROOT, Profile, load_profile
 from hfld.photo_panel import PhotoPanel
+from hfld.save_panel import SavePanel
 from hfld.sliders import AttributeList
 from hfld.studio import markup, phrases
 from hfld.studio.engine import Engine, Face, LockExpression, offered
@@ -24,14 +25,12 @@ from hfld.studio.gauges import Gauges
 from hfld.studio.latest import LatestQueue, Stage
 from hfld.studio.own_face import OwnFace
 from hfld.studio.pictures import difference, landmark_overlay
-from hfld.studio.session import Session, write
+from hfld.studio.session import Session
 from hfld.studio.state import LARGEST_SEED, State
 
 GALLERY = range(1, 9)  # seeds
 REST = 0.1  # seconds without a newer edit before gauges are read
-KINDS = {"png": "image/png", "gif": "image/gif", "mp4": "video/mp4", "json": "application/json"}
 LOCK_LEFT_OUT = "Without the expression lock, which takes long; a saved film has it."
-LINKED = 3 << 20  # bytes of a file that is offered as a link in the page
 
 
 class LatentEditor(W.VBox):
@@ -39,6 +38,7 @@ class LatentEditor(W.VBox):
 
     queue: LatestQueue | None = None
     photo: PhotoPanel | None = None
+    saves: SavePanel | None = None
 
     def __init__(
         self,
@@ -70,8 +70,9 @@ class LatentEditor(W.VBox):
         self._changed(self.session.state)
 
     def close(self) -> None:
-        if self.photo is not None:
-            self.photo.close()
+        for panel in (self.photo, self.saves):
+            if panel is not None:
+                panel.close()
         if self.queue is not None:
             self.queue.close()
         super().close()
@@ -79,6 +80,10 @@ class LatentEditor(W.VBox):
     def say(self, text: str, *, error: bool = False) -> None:
         """One line under the title; an error in plain words, or what has been done."""
         self.message.value = markup.message(text, error=error)
+
+    def _rest(self, seconds: float) -> None:
+        """Work in the background waits until the sliders' pictures are drawn, at most so long."""
+        self.queue.wait(seconds)
 
     def _make_controls(self, engine: Engine) -> None:
         names = [(phrases.title(name), name) for name in engine.editors]
@@ -90,7 +95,7 @@ class LatentEditor(W.VBox):
         self.dice = W.Button(description="⚄ Dice", tooltip="another face", layout=small)
         self.upload = W.FileUpload(
             accept=".json,.safetensors,image/*", description="Open", layout=small,
-            tooltip="a recipe, a saved face or latent, or a photo",
+            tooltip=f"a recipe, a saved face or latent, or a photo; {phrases.uploads()}",
         )  # fmt: skip
         self.undo = W.Button(description="↶ Undo", tooltip="take back the last step", layout=small)
         self.redo = W.Button(description="↷ Redo", tooltip="the step that was taken back", layout=small)
@@ -118,23 +123,14 @@ class LatentEditor(W.VBox):
         self.snapshot = W.Button(description="Take a snapshot", layout=small)
         self.snapshots = W.HBox(layout=Layout(flex_flow="row wrap"))
         self.faces = W.HBox(layout=Layout(flex_flow="row wrap"))
-        self.saves = {
-            kind: W.Button(description=text, tooltip=tip, layout=small)
-            for kind, text, tip in (
-                ("face", "Save face", "picture, latent and recipe"),
-                ("gif", "Save GIF", "the trajectory, there and back"),
-                ("mp4", "Save MP4", "the trajectory as a film"),
-                ("sheet", "Save contact sheet", "faces, trajectories, snapshots"),
-            )
-        }
-        self.saved = W.HTML()
+        self.saves = SavePanel(self.session, self.folder, say=self.say, rest=self._rest)
         self.photo = PhotoPanel(
             engine,
             use=self._use,
-            save=lambda kind: self._try(lambda: self._save(kind)),
+            save=self.saves.save,
             say=self.say,
             redraw=lambda: self.queue.submit(self.session.state),
-            rest=lambda seconds: self.queue.wait(seconds),
+            rest=self._rest,
         )
         self._connect()
 
@@ -147,7 +143,7 @@ class LatentEditor(W.VBox):
         self._on(self.layers, session.set_layers)
         self._on(self.upload, self._open)
         for toggle in (self.show_difference, self.show_landmarks):
-            self._on(toggle, lambda _: self._show_faces())
+            self._on(toggle, lambda _: self.queue.submit(session.state))
         clicks = {
             self.dice: session.throw_dice,
             self.undo: session.undo,
@@ -157,8 +153,6 @@ class LatentEditor(W.VBox):
         }
         for button, action in clicks.items():
             self._click(button, action)
-        for kind, button in self.saves.items():
-            self._click(button, lambda kind=kind: self._save(kind))
         for name, row in self.attributes.rows.items():
             self._on(row.slider, lambda value, name=name: session.set_target(name, value))
             self._on(row.hold, lambda value, name=name: session.hold(name, value))
@@ -180,7 +174,7 @@ class LatentEditor(W.VBox):
                 "Gallery": self.faces,
                 "Own photo": self.photo,
                 "Snapshots": W.VBox([self.snapshot, self.snapshots]),
-                "Save": W.VBox([bar(self.saves.values()), self.saved]),
+                "Save": self.saves,
                 "Advanced": W.VBox([self.layers, W.HTML(layers)]),
             },
             gauges=self.gauges,
@@ -248,6 +242,7 @@ class LatentEditor(W.VBox):
         return [
             Stage(self._previews, self._show_previews),
             Stage(self._new_faces, self._deliver_faces, after=REST),
+            Stage(self._views, self._show_views),
             Stage(self._pasted, self._show_pasted),
             Stage(lambda state: session.gauges(state, self._faces), self._show_gauges, after=REST),
             Stage(lambda state: session.gauges(state, self._faces, floor=True), self._show_gauges),
@@ -272,7 +267,6 @@ class LatentEditor(W.VBox):
             if state.source == self.session.state.source:
                 self._sync(self.session.state)
             self.attributes.show_scores(faces[state.editor].scores)
-            self._show_faces()
             self.unreached.value = markup.hint(phrases.unreached(self.session.engine, state, faces))
 
     def _pasted(self, state: State) -> np.ndarray | None:
@@ -298,38 +292,42 @@ class LatentEditor(W.VBox):
             return
         original = pictures["original"]
         if self._drawn is None or self._drawn.source != state.source:
-            self._show_original(state, original)
+            self.original.value = self._original(state, original)
         for name, place in self._places(state).items():
             image = pictures[name]
             if self.show_difference.value and image.shape == original.shape:
                 image = difference(original, image)
             place.value = markup.figure(image, markup.words(name), "preview", phrases.alt(state, name))
 
-    def _show_original(self, state: State, image: np.ndarray) -> None:
+    def _original(self, state: State, image: np.ndarray) -> str:
         alt = f"the unedited face, {state.source.label}"
-        self.original.value = markup.figure(image, "Original", state.source.label, alt)
+        return markup.figure(image, "Original", state.source.label, alt)
 
     def _places(self, state: State) -> dict[str, W.HTML]:
         """Where the pictures of the state's one or two editors are."""
         self.compared.layout.display = "none" if state.second is None else None
         return {state.editor: self.edited} | ({} if state.second is None else {state.second: self.compared})
 
-    def _show_faces(self) -> None:
+    def _views(self, state: State) -> dict[str, str]:
         """The newest pictures, as the toggles ask for them."""
-        if (state := self._drawn) is None:
-            return
         original = self._faces["original"]
         old = self.session.original_points(state.source) if self.show_landmarks.value else None
-        self._show_original(state, original.image if old is None else landmark_overlay(original.image, old))
-        for name, place in self._places(state).items():
+        shown = original.image if old is None else landmark_overlay(original.image, old)
+        views = {"original": self._original(state, shown)}
+        for name in (name for name in (state.editor, state.second) if name is not None):
             image = self._faces[name].image
             view = difference(original.image, image) if self.show_difference.value else image
             if old is not None:
                 view = landmark_overlay(view, old, self.session.points(image))
             note = phrases.note(state, original, self._faces[name])
-            place.value = markup.figure(
-                view, markup.words(name), note, phrases.alt(state, name), original=original.image
-            )
+            alt = phrases.alt(state, name)
+            views[name] = markup.figure(view, markup.words(name), note, alt, original=original.image)
+        return views
+
+    def _show_views(self, state: State, views: Mapping[str, str]) -> None:
+        self.original.value = views["original"]
+        for name, place in self._places(state).items():
+            place.value = views[name]
 
     def _show_gauges(self, state: State, found: Mapping[str, Gauges]) -> None:
         self.gauges.value = markup.gauges(found, size=self.session.size)
@@ -372,17 +370,6 @@ class LatentEditor(W.VBox):
         """Some seeds, and the faces that were saved here, newest first."""
         entries = self.session.gallery(GALLERY, self.folder)
         self.faces.children = [self._thumbnail(*entry) for entry in entries]
-
-    def _save(self, kind: str) -> None:
-        files = list(self.session.files(kind))
-        paths = write(self.folder, iter(files))
-        links = [
-            (path.name, content, KINDS.get(path.suffix[1:], "application/octet-stream"))
-            for path, (_, content) in zip(paths, files, strict=True)
-            if len(content) <= LINKED
-        ]
-        self.saved.value = markup.saved(self.folder, links)
-        self.say(f"saved {', '.join(path.name for path in paths)}")
 
 
 def _shown(thing: object) -> Layout:

@@ -49,9 +49,9 @@ LAYERS = (
         "benchmark",
         "benchmark_tables",
     },
-    {"figures", "plots", "gallery", "report", "sweeps", "hardware", "bench"},
+    {"figures", "plots", "gallery", "report", "sweeps", "hardware", "bench", "inversion_check"},
     {"studio"},
-    {"export", "arrangement", "sliders", "photo_panel", "widgets"},
+    {"export", "arrangement", "sliders", "photo_panel", "save_panel", "widgets"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -72,7 +72,7 @@ def test_several_targets_are_reached_at_once_and_few_pictures_are_drawn(monkeypa
     state = ARCHED.with_target("5_o_Clock_Shadow", 0.3)
     engine.original(state.source)
     face = engine.face
-    monkeypatch.setattr(engine, "face", lambda ws: drawn.append(1) or face(ws))
+    monkeypatch.setattr(engine, "face", lambda *given: drawn.append(1) or face(*given))
     assert engine.result(state).scores[:2] == pytest.approx([0.3, 0.9], abs=0.05)
     assert len(drawn) <= 7
     assert engine.result(state) is engine.result(state) and len(drawn) <= 7

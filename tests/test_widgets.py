@@ -167,6 +167,7 @@ def test_views(editor):
     for toggle, value in ((editor.show_difference, True), (editor.show_landmarks, True),
                           (editor.show_difference, False)):  # fmt: skip
         send(toggle, value)
+        settled(editor)
         seen.add(editor.edited.value)
     assert len(seen) == 4
     choose(editor.second, None)
@@ -194,7 +195,7 @@ def test_snapshots_and_gallery(editor):
     editor.snapshots.children[0].children[1].click()
     settled(editor)
     assert slider(editor).value == 0.9
-    editor.saves["face"].click()
+    save(editor, "face")
     editor.tabs.selected_index = 1
     assert [entry.children[1].description for entry in editor.faces.children][-2:] == [
         "seed 8",
@@ -232,17 +233,67 @@ def choose_file(control, name: str, content: bytes) -> None:
                           "last_modified": 0}])  # fmt: skip
 
 
+def save(editor, kind: str) -> None:
+    editor.saves.buttons[kind].click()
+    assert editor.saves.exports.wait(SLACK)
+
+
+def test_a_film_is_made_behind_the_sliders_and_can_be_cancelled(editor, tmp_path):
+    begun, go = threading.Event(), threading.Event()
+
+    def rest(seconds):
+        begun.set()
+        assert go.wait(SLACK)
+
+    editor.saves.exports._rest = rest
+    send(slider(editor), 0.9)
+    settled(editor)
+    editor.saves.buttons["gif"].click()
+    editor.saves.buttons["mp4"].click()
+    assert begun.wait(SLACK)
+    assert "<progress" in editor.saves.progress.value and "GIF, 1 more" in editor.saves.progress.value
+    assert shown(editor.saves.cancel)
+    before = editor.edited.value
+    send(slider(editor), 0.3)
+    settled(editor)
+    assert editor.edited.value != before  # meanwhile
+    editor.saves.cancel.click()
+    go.set()
+    assert editor.saves.exports.wait(SLACK)
+    assert not list(tmp_path.iterdir()) and editor.saves.progress.value == ""
+    assert not shown(editor.saves.cancel)
+
+
+def test_what_cannot_be_saved_is_said(editor):
+    for kind, words in (("mp4", "move a slider first"), ("gif", "move a slider first")):
+        save(editor, kind)
+        assert 'role="alert"' in editor.message.value and words in editor.message.value
+    save(editor, "face")
+    assert "saved seed8_hfld.png" in editor.message.value and "alert" not in editor.message.value
+
+
+def test_overlays_are_drawn_behind(editor, monkeypatch):
+    threads, points = [], editor.session.points
+    monkeypatch.setattr(
+        editor.session, "points", lambda image: threads.append(threading.current_thread()) or points(image)
+    )
+    send(editor.show_landmarks, True)
+    settled(editor)
+    assert threads and threading.main_thread() not in threads
+
+
 def test_saved_files_open_again(editor, tmp_path, monkeypatch):
     monkeypatch.setattr("hfld.studio.session.EXPORT_SIDE", 32)
     send(slider(editor), 0.9)
     settled(editor)
     picture, state = editor.edited.value, editor.session.state
-    for button in editor.saves.values():
+    for button in editor.saves.buttons.values():
         button.click()
-        assert "alert" not in editor.message.value
+    assert editor.saves.exports.wait(3 * SLACK)
+    assert editor.message.value.count("saved") and "alert" not in editor.message.value
     names = {path.suffix for path in tmp_path.iterdir()}
     assert names == {".png", ".json", ".safetensors", ".gif", ".mp4"}
-    assert "download=" in editor.saved.value
+    assert "download=" in editor.saves.saved.value
     editor.reset.click()
     path = next(tmp_path.glob("*.json"))
     upload(editor, path.name, path.read_bytes())
@@ -284,7 +335,7 @@ def test_what_fails_while_drawing_is_shown_too(editor):
 def opener(tmp_path):
     """An editor that opens photos, and a portrait to open."""
     models = toy_models()
-    config = replace(load_profile("smoke").inversion, samples=32, steps=40)
+    config = replace(load_profile("smoke").inversion, samples=32, steps=40, tuning_steps=8)
     engine = toy_engine(models=models, world=ToyTruth(models), inversion=config)
     made = LatentEditor(engine, seed=8, folder=tmp_path)
     assert made.queue.wait(SLACK)
@@ -321,6 +372,7 @@ def test_a_photo_becomes_the_face_that_is_edited(opener, tmp_path):
     settled(editor)
     assert editor.photo.view.value != view and "untick" not in editor.photo.view.value
     editor.photo.save.click()
+    assert editor.saves.exports.wait(SLACK)
     (path,) = tmp_path.glob("*_pasted.png")
     assert f"saved {path.name}" in editor.message.value
     while not editor.undo.disabled:
@@ -328,6 +380,31 @@ def test_a_photo_becomes_the_face_that_is_edited(opener, tmp_path):
     settled(editor)
     assert editor.original.value == before
     assert not shown(editor.photo.finished)
+
+
+def test_the_fit_of_a_photo_is_sharpened_and_taken_back(opener):
+    editor, portrait = opener
+    assert not shown(editor.photo.finished)
+    upload(editor, "me.png", portrait)
+    assert editor.photo.searches.wait(6 * SLACK)
+    settled(editor)
+    assert shown(editor.photo.sharpen) and not shown(editor.photo.plain)
+    send(slider(editor), 0.9)
+    settled(editor)
+    before = editor.original.value
+    editor.photo.sharpen.click()
+    assert shown(editor.photo.searching) and not shown(editor.photo.finished)
+    assert editor.photo.searches.wait(6 * SLACK)
+    settled(editor)
+    assert editor.session.state.source.tuned and editor.session.state.targets == {"Arched_Eyebrows": 0.9}
+    assert editor.original.value != before and "adapted to this photo" in editor.photo.view.value
+    assert shown(editor.photo.plain) and not shown(editor.photo.sharpen)
+    editor.photo.plain.click()
+    settled(editor)
+    assert editor.original.value == before and shown(editor.photo.sharpen)
+    editor.undo.click()
+    settled(editor)
+    assert editor.session.state.source.tuned
 
 
 def test_sliders_work_while_a_photo_is_searched_and_it_can_be_cancelled(opener):

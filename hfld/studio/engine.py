@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.checkpoints import sha256
@@ -31,6 +31,7 @@ FIRST = ("hfld", "baseline")
 """Editors that are always offered; the second stands beside the first."""
 
 KEPT = 32  # results; a trajectory of two editors is 14
+TUNED = 8  # generators that were tuned to photos, which the history may go back to
 
 Stop = Callable[[], bool]
 """Whether nobody waits for a result any more."""
@@ -74,6 +75,7 @@ class Engine:
             self.weights = _hashes_of(self.models, self.editors)
         self.original = lru_cache(maxsize=32)(self._original)
         self._results: dict[tuple, Face] = {}  # of the newest states
+        self._tuned: dict[str, Models] = {}  # with a generator that was tuned to a photo, by its digest
         self._guard = threading.Lock()  # of them, and of editors that keep what they have read
         self._factors: dict[
             tuple[Source, str, str], float
@@ -147,23 +149,48 @@ class Engine:
             return None
         return self.models.latents(1, seed=source.seed, split="test").numpy()
 
+    def adopt(self, generator: nn.Module) -> str:
+        """Take in a generator that was tuned to a photo; returns the digest by which a source names it.
+
+        Only pictures are drawn by it: the expression lock goes on reading the session's own.
+        """
+        self.check_room()
+        digest = state_hash(generator)
+        self._tuned[digest] = replace(self.models, generator=generator)
+        return digest
+
+    def check_room(self) -> None:
+        """ValueError where no further generator is adopted: each is as large as the session's own."""
+        if len(self._tuned) >= TUNED:
+            raise ValueError(
+                f"{TUNED} photos have a generator of their own already; start the notebook again for more"
+            )
+
+    def has(self, tuned: str) -> bool:
+        """Whether a source with this digest, "" for the session's own generator, can be drawn."""
+        return not tuned or tuned in self._tuned
+
+    def _models_of(self, source: Source | None) -> Models:
+        return self.models if source is None or not source.tuned else self._tuned[source.tuned]
+
     def _original(self, source: Source) -> Face:
         z = self.z(source)
-        return self.face(source.ws if z is None else self.models.ws(torch.from_numpy(z)))
+        return self.face(source.ws if z is None else self.models.ws(torch.from_numpy(z)), source)
 
     @torch.inference_mode()
-    def picture(self, ws: Tensor, size: int | None = None) -> np.ndarray:
-        """G(ws) as uint8 [N, H, W, 3]; `size` stops the generator early, for previews."""
-        ws = ws.to(self.models.device)
+    def picture(self, ws: Tensor, size: int | None = None, source: Source | None = None) -> np.ndarray:
+        """G(ws) as uint8 [N, H, W, 3]; `size` stops the generator early, for previews. `source`: whose G."""
+        models = self._models_of(source)
+        ws = ws.to(models.device)
         if size is not None:
-            return to_bytes(self.models.generator.synthesis(ws, noise="fixed", size=size).float())
-        return to_bytes(self.models.images(ws).float())
+            return to_bytes(models.generator.synthesis(ws, noise="fixed", size=size).float())
+        return to_bytes(models.images(ws).float())
 
-    def face(self, ws: Tensor) -> Face:
-        """G(ws) of one ws [1, L, w_dim], and R's scores of it."""
+    def face(self, ws: Tensor, source: Source | None = None) -> Face:
+        """G(ws) of one ws [1, L, w_dim], and R's scores of it; G is that of `source`."""
         ws = ws.to(self.models.device)
         with torch.inference_mode():
-            x = self.models.images(ws).float()
+            x = self._models_of(source).images(ws).float()
             return Face(ws, to_bytes(x)[0], read(self.models.regressor, x.clamp(-1, 1))[0].cpu().numpy())
 
     def result(self, state: State, editor: str | None = None, *, stop: Stop = never) -> Face:
@@ -199,7 +226,8 @@ class Engine:
         def draw(strengths: Mapping[str, float]) -> Face:
             if stop():
                 raise Overtaken
-            return self.face(self._compose(editor, original.ws, strengths, state.layers))
+            ws = self._compose(editor, original.ws, strengths, state.layers)
+            return self.face(ws, state.source)
 
         held = {a: float(original.scores[attribute_index(a)]) for a in known if a in state.held}
         goals = held | {a: target for a, target in state.targets.items() if a in known}
@@ -257,10 +285,15 @@ class Engine:
         editor: str | None = None,
         *,
         stop: Stop = never,
+        drawn: Callable[[], object] = lambda: None,  # is called after each picture
     ) -> np.ndarray:
         """`attribute` from target 0 to 1, the other edits as they are: uint8 [steps, H, W, 3]."""
-        states = [state.with_target(attribute, float(t)) for t in np.linspace(0, 1, steps)]
-        return np.stack([self.result(one, editor, stop=stop).image for one in states])
+        images = []
+        for target in np.linspace(0, 1, steps):
+            one = state.with_target(attribute, float(target))
+            images.append(self.result(one, editor, stop=stop).image)
+            drawn()
+        return np.stack(images)
 
     def check(self, state: State) -> State:
         """The state as this session can show it; ValueError names what does not exist here."""
@@ -277,6 +310,8 @@ class Engine:
                 f"the latent is {list(ws.shape)}, this generator expects {[1, *self.shape]}: "
                 "it was made with another generator"
             )
+        if not self.has(state.source.tuned):
+            raise ValueError("this face is drawn by a generator that was tuned to its photo, and is not here")
         return replace(state, second=None if state.second == state.editor else state.second)
 
 

@@ -55,12 +55,20 @@ def recipe_in_png(content: bytes) -> str | None:
 
 def open_picture(content: bytes) -> Image.Image:
     """A picture file, opened but not decoded; ValueError in plain words if it is none."""
-    if len(content) > LARGEST_PICTURE:
-        raise ValueError(f"this picture has {len(content) / 1e6:.0f} MB; at most {LARGEST_PICTURE >> 20}")
+    check_size(content)
     try:
         return Image.open(io.BytesIO(content))
     except (OSError, Image.DecompressionBombError) as error:
         raise ValueError("this file is no picture that can be read") from error
+
+
+def check_size(content: bytes) -> None:
+    """ValueError for a file that is larger than any picture that is opened."""
+    if len(content) > LARGEST_PICTURE:
+        raise ValueError(
+            f"this picture has {len(content) / 2**20:.0f} MB; files of at most {LARGEST_PICTURE >> 20} MB "
+            "are opened. Save it as JPEG or make it smaller"
+        )
 
 
 def latent(ws: Tensor, recipe: dict[str, Any]) -> bytes:

@@ -101,6 +101,15 @@ LEGEND = (
 
 SIGNS = {"green": ("●", "within the floor"), "amber": ("▲", "above the floor"), "red": ("■", "far above it")}
 """A shape for each light: colour is never the only difference."""
+SAVED = {
+    "face": "the face",
+    "gif": "GIF",
+    "mp4": "MP4",
+    "sheet": "the contact sheet",
+    "photo": "the photo",
+    "photo_face": "the photo",
+}
+"""Exports as they are called while they are made."""
 THUMBNAIL = 192
 """Px: twice a thumbnail's width on the page, for dense screens."""
 TARGET_SIGNS = {"green": ("●", "reached"), "amber": ("▲", "partly reached"), "red": ("■", "not reached")}
@@ -198,6 +207,18 @@ def saved(folder: Path, files: Sequence[tuple[str, bytes, str]]) -> str:
         for name, content, kind in files
     ]
     return f'<div>{" · ".join(links)}</div><div class="hfld-hint">also in {html.escape(str(folder))}</div>'
+
+
+def saving(kind: str, share: float | None, waiting: int) -> str:
+    """A file that is being made; without a share the bar only says that something is done."""
+    value = "" if share is None else f' value="{share:.3f}"'
+    bar = f'<progress max="1"{value} aria-label="progress of the file"></progress>'
+    parts = [
+        SAVED[kind],
+        *([] if share is None else [f"{share:.0%}"]),
+        *([f"{waiting} more"] if waiting else []),
+    ]
+    return f'<div class="hfld-progress">{bar}<span class="soft">{html.escape(", ".join(parts))}</span></div>'
 
 
 def search(square: np.ndarray, image: np.ndarray | None, *, share: float, text: str) -> str:

@@ -1,6 +1,7 @@
 """One's own photo in the editor: from a picture file to a latent, in the background and in words."""
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,12 +11,17 @@ import cv2
 import numpy as np
 
 from hfld.data import to_uint8
-from hfld.inversion import Fidelity, Inversion, Progress, fidelity, invert
+from hfld.inversion import Fidelity, Inversion, Progress, fidelity, invert, tune
 from hfld.own_photo import Photo, open_photo
 from hfld.studio.engine import Engine
+from hfld.studio.exports import check_size
 from hfld.studio.latest import LatestQueue, Stage
 
 PREVIEW = 420  # px: longer side of the photo on the screen
+TUNED = (
+    "the generator is adapted to this photo. A saved recipe shows these pixels in this session only, "
+    "elsewhere the face without it"
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class OwnFace:
     photo: Photo
     found: Inversion
     fidelity: Fidelity | None  # None for strangers, and without judges
+    tuned: str = ""  # digest of the generator that was tuned to the photo
+    plain: "OwnFace | None" = field(default=None, repr=False)  # the same by the session's own generator
 
     @cached_property
     def square(self) -> np.ndarray:
@@ -54,14 +62,10 @@ class OwnFace:
         return replace(self.photo, picture=picture, quad=self.photo.quad.moved(scale, np.zeros(2)))
 
 
-@dataclass(frozen=True)
-class Search:
-    """One wish to open a photo. It ends when a person takes what there is, or cancels."""
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What ends by itself, or when a person takes what there is, or cancels."""
 
-    name: str
-    content: bytes = field(repr=False)
-    face: int = 0  # which of several, 0 the largest
-    aligned: bool = False  # the picture is an aligned face: none is looked for
     taken: threading.Event = field(default_factory=threading.Event, compare=False)
     cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
 
@@ -71,8 +75,25 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Search(Task):
+    """One wish to open a photo."""
+
+    name: str
+    content: bytes = field(repr=False)
+    face: int = 0  # which of several, 0 the largest
+    aligned: bool = False  # the picture is an aligned face: none is looked for
+
+
+@dataclass(frozen=True)
+class Sharpening(Task):
+    """One wish to tune a copy of the generator to a photo whose face was found."""
+
+    own: OwnFace
+
+
+@dataclass(frozen=True)
 class Found:
-    """How far a search is: the opened picture, and the best face so far."""
+    """How far a search or a tuning is: the opened picture, and the best face so far."""
 
     photo: Photo
     square: np.ndarray  # uint8 [S, S, 3]
@@ -96,14 +117,23 @@ class OwnFaces:
         failed: Callable[[Exception], None],
     ) -> None:
         self._engine, self._tell, self._found = engine, tell, found
-        self._search: Search | None = None
+        self._search: Search | None = None  # the newest,
+        self._task: Task | None = None  # and what is done now
         self._queue = LatestQueue([Stage(self._work, self._deliver)], failed)
 
     def open(self, name: str, content: bytes, *, face: int = 0, aligned: bool = False) -> None:
         """Start to look for the face of a picture file; returns at once."""
-        self.cancel()
         self._search = Search(name, content, face, aligned)
-        self._queue.submit(self._search)
+        self._start(self._search)
+
+    def sharpen(self, own: OwnFace) -> None:
+        """Start to tune a copy of the generator to the photo of `own`; returns at once."""
+        self._start(Sharpening(own))
+
+    def _start(self, task: Task) -> None:
+        self.cancel()
+        self._task = task
+        self._queue.submit(task)
 
     def again(self, *, face: int = 0, aligned: bool = False) -> bool:
         """The same picture once more, another face of it; False if there was none yet."""
@@ -113,36 +143,37 @@ class OwnFaces:
         return True
 
     def take(self) -> None:
-        """End the search and use its best so far."""
-        if self._search is not None:
-            self._search.taken.set()
+        """End the search or the tuning and use its best so far."""
+        if self._task is not None:
+            self._task.taken.set()
 
     def cancel(self) -> None:
-        if self._search is not None:
-            self._search.cancelled.set()
+        if self._task is not None:
+            self._task.cancelled.set()
 
     def wait(self, timeout: float) -> bool:
-        """Until the newest search has ended; False if `timeout` seconds were not enough."""
+        """Until the newest task has ended; False if `timeout` seconds were not enough."""
         return self._queue.wait(timeout)
 
     def close(self) -> None:
         self.cancel()
         self._queue.close()
 
-    def _work(self, search: Search) -> OwnFace | None:
+    def _work(self, task: Task) -> OwnFace | None:
         def tell(now: Found) -> None:
-            if not search.cancelled.is_set():
+            if not task.cancelled.is_set():
                 self._tell(now)
 
         try:
-            return own_face(self._engine, search, tell=tell)
+            make = own_face if isinstance(task, Search) else sharpened
+            return make(self._engine, task, tell=tell)
         except Exception:
-            if search.cancelled.is_set():
+            if task.cancelled.is_set():
                 return None  # nobody waits for it any more
             raise
 
-    def _deliver(self, search: Search, own: OwnFace | None) -> None:
-        if own is not None and not search.cancelled.is_set():
+    def _deliver(self, task: Task, own: OwnFace | None) -> None:
+        if own is not None and not task.cancelled.is_set():
             self._found(own)
 
 
@@ -166,9 +197,40 @@ def own_face(engine: Engine, search: Search, *, tell: Tell = lambda found: None)
     found = invert(engine.models, target, config, watch=watch, progress=False)
     if search.cancelled.is_set():
         return None
-    judges = None if found.stranger else engine.judges
-    report = judges and fidelity(found, identity=judges.identity, landmarks=judges.landmarks)
+    report = None if found.stranger else _report(engine, found)
     return OwnFace(search.name.rpartition(".")[0] or search.name, photo, found, report)
+
+
+def sharpened(engine: Engine, task: Sharpening, *, tell: Tell = lambda found: None) -> OwnFace | None:
+    """The same face, drawn by a copy of the generator that is tuned to the photo (hfld.inversion.tune), which
+    the engine adopts; None if cancelled.
+    """
+    own, seen = task.own, []
+    if own.found.stranger:
+        raise ValueError("only a face that was found in the photo can be sharpened, and this is its nearest")
+    engine.check_room()
+
+    def watch(now: Progress) -> bool:
+        seen[:] = [now]
+        share, image = now.step / max(now.steps, 1), to_uint8(now.image)[0]
+        tell(Found(own.photo, own.square, "adapting the generator to the photo", image, share))
+        return task.ended
+
+    generator = tune(engine.models, own.found, engine.inversion, watch=watch, progress=False)
+    if task.cancelled.is_set():
+        return None
+    if not all(map(math.isfinite, seen[0].terms.values())):
+        raise ValueError("the generator could not be adapted to this photo; the face is the one before")
+    found = replace(own.found, image=seen[0].image, terms={**own.found.terms, **seen[0].terms})
+    return replace(
+        own, found=found, fidelity=_report(engine, found), tuned=engine.adopt(generator), plain=own
+    )
+
+
+def _report(engine: Engine, found: Inversion) -> Fidelity | None:
+    if (judges := engine.judges) is None:
+        return None
+    return fidelity(found, identity=judges.identity, landmarks=judges.landmarks)
 
 
 def summary(engine: Engine, own: OwnFace) -> str:
@@ -181,6 +243,8 @@ def summary(engine: Engine, own: OwnFace) -> str:
         limit = engine.inversion.stranger
         if limit is not None and found.terms["perceptual"] > limit:
             parts.append(_far(engine))
+    if own.tuned:
+        parts.append(TUNED)
     return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
 
 
@@ -205,6 +269,7 @@ def _stranger(engine: Engine) -> str:
 
 def _opened(engine: Engine, search: Search) -> Photo:
     """A picture of exactly the generator's size is an aligned face."""
+    check_size(search.content)
     whole = open_photo(search.content, aligned=True)
     if search.aligned or whole.picture.shape[:2] == (engine.size, engine.size):
         return whole

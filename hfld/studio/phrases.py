@@ -1,15 +1,31 @@
 """What the editor says about an edit, in plain words."""
 
+import os
 from collections.abc import Mapping
 
 from hfld.attributes import GROUPS, attribute_index
 from hfld.labels import LABELS
 from hfld.studio.engine import Engine, Face
+from hfld.studio.exports import LARGEST_PICTURE
 from hfld.studio.state import State
 
 OUTSIDE = (*GROUPS["hair"], "Wearing_Earrings", "Wearing_Hat", "Wearing_Necklace", "Wearing_Necktie")
 """Attributes that reach beyond the oval of a face."""
 NEAR = 0.05  # of a score: nearer to its target is reached
+
+SERVERS = 10 << 20
+"""Bytes of one message that a notebook server takes unless it is told otherwise: Tornado's own limit."""
+
+
+def uploads(environment: Mapping[str, str] = os.environ) -> str:
+    """How large an uploaded file may be. A server drops the connection at a larger message, and the kernel
+    never hears of it: it can only be said before. HFLD_UPLOADS, in bytes, is set by `make lab`.
+    """
+    told = environment.get("HFLD_UPLOADS", "")
+    largest = f"files of at most {min(int(told) if told.isdigit() else SERVERS, LARGEST_PICTURE) >> 20} MB"
+    if told.isdigit():
+        return largest
+    return f"{largest}, which is where most notebook servers drop the connection; `make lab` raises it"
 
 
 def title(editor: str) -> str:

@@ -66,13 +66,14 @@ def parse(text: str | bytes) -> dict[str, Any]:
 def state_of(engine: Engine, values: dict[str, Any]) -> State:
     """The state of a parsed recipe, for an engine with the same weights.
 
-    Raises ValueError if it was made with other weights, or names what this session does not have.
+    Raises ValueError if it was made with other weights, or names what this session does not have. A generator
+    that was tuned to a photo elsewhere is no part of a recipe: the session's own takes its place.
     """
     check_weights(engine, values)
     try:
         layers = values.get("layers")
         state = State(
-            source=_source_from_json(values["source"]),
+            source=_drawable(engine, _source_from_json(values["source"])),
             editor=values["editor"],
             second=values.get("second"),
             targets=dict(values["targets"]),
@@ -107,6 +108,11 @@ def same_pixels(engine: Engine, state: State, values: dict[str, Any]) -> str | N
     """None if the state shows the recipe's pixels, else one sentence about the difference."""
     if values.get("pixels") in (None, pixel_hash(engine.result(state).image)):
         return None
+    if values["source"].get("tuned", "") != state.source.tuned:
+        return (
+            "The recipe is loaded, but its pixels differ from the saved ones: they were drawn by a generator "
+            "that was tuned to the photo, which is not here. Open the photo and sharpen its fit."
+        )
     if values.get("version") == OLDER:
         return (
             "The recipe is loaded, but its pixels differ from the saved ones: when it was made, edits "
@@ -129,7 +135,7 @@ def _source_to_json(source: Source) -> dict[str, Any]:
         return {"seed": source.seed}
     values = source.ws.numpy().astype("<f4")
     ws = {"ws": base64.b64encode(values.tobytes()).decode(), "shape": list(values.shape)}
-    return ws | {key: value for key in ("name", "photo") if (value := getattr(source, key))}
+    return ws | {key: value for key in ("name", "photo", "tuned") if (value := getattr(source, key))}
 
 
 def _source_from_json(values: dict[str, Any]) -> Source:
@@ -141,9 +147,17 @@ def _source_from_json(values: dict[str, Any]) -> Source:
             torch.from_numpy(array.reshape(values["shape"]).copy()),
             values.get("name", ""),
             values.get("photo", ""),
+            values.get("tuned", ""),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"the recipe's latent is damaged: {error}") from error
+
+
+def _drawable(engine: Engine, source: Source) -> Source:
+    """The source by the session's own generator, where the tuned one is not here."""
+    if engine.has(source.tuned):
+        return source
+    return Source.of_latent(source.ws, source.name, source.photo)
 
 
 def _version(name: str) -> str:

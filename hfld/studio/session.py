@@ -1,5 +1,6 @@
 """One person's session: what controls may do, the newest pictures and gauges, files in and out."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,8 +23,15 @@ STEPS = 7  # pictures of a trajectory
 SAVED_SHOWN = 16  # faces in the gallery
 EXPORT_SIDE = 256  # px of films and sheets of smaller faces
 
+Tell = Callable[[float], object]
+"""Hears how much is done, in [0, 1]."""
+
 OpenPhoto = Callable[[str, bytes], str]
 """Name and content of a picture file: starts to look for its face, and says so."""
+
+
+def silent(share: float) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -94,10 +102,12 @@ class Session:
         self._go(replace(self.state, source=Source.of_latent(ws), targets={}, active=None))
 
     def use(self, own: OwnFace) -> None:
-        """The face of a photo, unedited."""
-        source = Source.of_latent(own.found.ws, own.name, own.digest)
+        """The face of a photo, unedited; its edits stay where only its generator is tuned, or no more."""
+        source, now = Source.of_latent(own.found.ws, own.name, own.digest, own.tuned), self.state
+        same = now.source.photo == own.digest and bool(now.source.tuned) != bool(own.tuned)
         self._own[source.key] = own
-        self._go(replace(self.state, source=source, targets={}, active=None))
+        edits = {} if same else {"targets": {}, "active": None}
+        self._go(replace(now, source=source, **edits))
 
     def own_face(self, state: State) -> OwnFace | None:
         """The photo that the state's face was found in here."""
@@ -162,7 +172,7 @@ class Session:
         """Quick pictures while a slider is dragged, small where the full ones are large, and the original."""
         names = [name for name in (state.editor, state.second) if name is not None]
         return {"original": self.engine.original(state.source).image} | {
-            name: self.engine.picture(self.engine.quick(state, name), self.engine.preview)[0]
+            name: self.engine.picture(self.engine.quick(state, name), self.engine.preview, state.source)[0]
             for name in names
         }
 
@@ -194,7 +204,13 @@ class Session:
         return measure_floor(self.engine, {name: float(end) for name, end in ends})
 
     def trajectories(
-        self, state: State, steps: int = STEPS, *, lock: bool = True, stop: Stop = never
+        self,
+        state: State,
+        steps: int = STEPS,
+        *,
+        lock: bool = True,
+        stop: Stop = never,
+        tell: Tell = silent,  # the share that is drawn
     ) -> dict[str, np.ndarray]:
         """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1.
 
@@ -203,7 +219,9 @@ class Session:
         state = state if lock else replace(state, expression_lock=False)
         names = (state.editor, state.second)
         shown = [n for n in names if n is not None and state.active in self.engine.known(n)]
-        return {name: self.engine.trajectory(state, state.active, steps, name, stop=stop) for name in shown}
+        count = itertools.count(1)
+        options = {"stop": stop, "drawn": lambda: tell(next(count) / (steps * len(shown)))}
+        return {name: self.engine.trajectory(state, state.active, steps, name, **options) for name in shown}
 
     def score(self, attribute: str) -> float:
         """R's score of the unedited face: where the slider stands before it is moved."""
@@ -259,11 +277,16 @@ class Session:
             entries.append((path.stem, image, lambda path=path: self.load(path.name, path.read_bytes())))
         return entries
 
-    def files(self, kind: str) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of an export: "face" (picture, latent, recipe), "gif", "mp4", "sheet", "photo"
-        (the edited face in it) or "photo_face" (only its oval).
+    def files(
+        self, kind: str, state: State | None = None, *, stop: Stop = never, tell: Tell = silent
+    ) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of an export of `state`, the present one if None: "face" (picture, latent,
+        recipe), "gif", "mp4", "sheet", "photo" (the edited face in it) or "photo_face" (only its oval).
+
+        Overtaken if `stop` says so before a picture; `tell` hears what share of a film or sheet is drawn.
         """
-        state, stem = self.state, self.stem
+        state = self.state if state is None else state
+        stem = _stem(state)
         recipe = recipes.recipe(self.engine, state)
         if kind == "face":
             face = self.engine.result(state)
@@ -271,9 +294,9 @@ class Session:
             yield f"{stem}.safetensors", exports.latent(face.ws, recipe)
             yield f"{stem}.json", recipes.to_text(recipe).encode()
         elif kind in ("gif", "mp4"):
-            yield f"{stem}.{kind}", getattr(exports, kind)(self._film(state))
+            yield f"{stem}.{kind}", getattr(exports, kind)(self._film(state, stop, tell))
         elif kind == "sheet":
-            yield f"{stem}_sheet.png", exports.png(self._sheet(state), recipe)
+            yield f"{stem}_sheet.png", exports.png(self._sheet(state, stop, tell), recipe)
         elif kind in ("photo", "photo_face"):
             if (picture := self.pasted(state, oval=kind == "photo_face")) is None:
                 raise ValueError("this face is not from a photo that was opened here; open one first")
@@ -281,25 +304,18 @@ class Session:
         else:
             raise ValueError(f"kind must be face, gif, mp4, sheet, photo or photo_face, not {kind!r}")
 
-    @property
-    def stem(self) -> str:
-        """A file name that says what is in it: seed7_hfld_Male100_Young20."""
-        state = self.state
-        edits = [f"{name}{round(100 * target)}" for name, target in state.targets.items()]
-        return "_".join([state.source.label.replace(" ", ""), state.editor, *edits])[:100]
-
-    def _film(self, state: State) -> list[np.ndarray]:
+    def _film(self, state: State, stop: Stop, tell: Tell) -> list[np.ndarray]:
         """Frames of the trajectory, the editors beside each other."""
-        if not (rows := self.trajectories(state, steps=2 * STEPS - 1)):
+        if not (rows := self.trajectories(state, steps=2 * STEPS - 1, stop=stop, tell=tell)):
             raise ValueError("move a slider first: the film shows the attribute that was moved last")
         side = max(EXPORT_SIDE, self.size)
         return [sheet([frames], side=side) for frames in zip(*rows.values(), strict=True)]
 
-    def _sheet(self, state: State) -> np.ndarray:
+    def _sheet(self, state: State, stop: Stop, tell: Tell) -> np.ndarray:
         """Original and edits, then trajectories, then snapshots."""
-        rows = [[face.image for face in self.faces(state).values()]]
-        rows += [list(images) for images in self.trajectories(state).values()]
         pictures = [snapshot.image for snapshot in self.snapshots]
+        rows = [[face.image for face in self.faces(state, stop=stop).values()]]
+        rows += [list(images) for images in self.trajectories(state, stop=stop, tell=tell).values()]
         rows += [pictures[i : i + STEPS] for i in range(0, len(pictures), STEPS)]
         return sheet(rows, side=max(EXPORT_SIDE // 2, self.size))
 
@@ -320,6 +336,12 @@ def write(folder: Path, files: Iterator[tuple[str, bytes]]) -> list[Path]:
     for path, (_, content) in zip(paths, files, strict=True):
         path.write_bytes(content)
     return paths
+
+
+def _stem(state: State) -> str:
+    """A file name that says what is in it: seed7_hfld_Male100_Young20."""
+    edits = [f"{name}{round(100 * target)}" for name, target in state.targets.items()]
+    return "_".join([state.source.label.replace(" ", ""), state.editor, *edits])[:100]
 
 
 def _numbered(name: str, number: int) -> str:

@@ -25,6 +25,7 @@ class Source:
     key: str = ""  # digest of ws and photo, by which two latents are told apart
     photo: str = field(default="", compare=False)  # digest of the photo: two may have the same nearest face
     name: str = field(default="", compare=False)  # of the photo that the latent was made from
+    tuned: str = ""  # digest of the generator that was tuned to the photo; "": the session's own draws it
 
     @classmethod
     def of_seed(cls, seed: int) -> Self:
@@ -33,18 +34,20 @@ class Source:
         return cls(seed=seed)
 
     @classmethod
-    def of_latent(cls, ws: Tensor, name: str = "", photo: str = "") -> Self:
-        """ws [L, w_dim] or [1, L, w_dim], finite, and name and digest of the photo that it is from."""
+    def of_latent(cls, ws: Tensor, name: str = "", photo: str = "", tuned: str = "") -> Self:
+        """ws [L, w_dim] or [1, L, w_dim], finite, name and digest of the photo that it is from, and the
+        digest of the generator that was tuned to it.
+        """
         ws = torch.as_tensor(ws).detach().cpu().float()
         ws = ws[None] if ws.ndim == 2 else ws
         if ws.ndim != 3 or len(ws) != 1:
             raise ValueError(f"a latent is ws [1, L, w_dim], not {tuple(ws.shape)}")
         if not bool(ws.isfinite().all()):
             raise ValueError("the latent holds values that are not finite")
-        photo = str(photo)[:64]
-        digest = hashlib.sha256(ws.contiguous().numpy().tobytes() + photo.encode()).hexdigest()
+        photo, tuned = str(photo)[:64], str(tuned)[:64]
+        digest = hashlib.sha256(ws.contiguous().numpy().tobytes() + f"{photo}{tuned}".encode()).hexdigest()
         name = re.sub(r"[^\w-]+", "-", str(name)).strip("-")[:LONGEST_NAME]
-        return cls(ws=ws.contiguous().clone(), key=digest, photo=photo, name=name)
+        return cls(ws=ws.contiguous().clone(), key=digest, photo=photo, name=name, tuned=tuned)
 
     @property
     def label(self) -> str:

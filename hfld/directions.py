@@ -77,6 +77,10 @@ def train_directions(
     graphs = on_gpu if graphs is None else graphs
     compile = on_gpu and config.steps >= LONG if compile is None else compile
     _require_networks(models, term_weights(config))
+    if config.seed < 1:
+        raise ValueError(
+            f"seed: {config.seed}, expected 1 or more: with 0, steps would draw the test's latents"
+        )
     if config.adversarial_every < 1:
         raise ValueError(f"adversarial_every: {config.adversarial_every}, expected 1 (every step) or more")
     if config.start == "regressed" and not config.pool:

@@ -96,53 +96,6 @@ def survey(
     return figure
 
 
-def loss_curves(
-    history: pd.DataFrame | Sequence[Mapping],  # a column `step`, the others are loss terms
-    *,
-    terms: Sequence[str] | None = None,
-    validation: pd.DataFrame | Sequence[Mapping] | None = None,
-    title: str = "Training",
-) -> Figure:
-    """Every weighted loss term on a logarithmic axis, labelled where it ends; validation dashed."""
-    history = pd.DataFrame(history)
-    terms = [c for c in history.columns if c != "step"] if terms is None else list(terms)
-    terms = [t for t in terms if pd.api.types.is_numeric_dtype(history[t])]
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    ax = figure.subplots()
-    palette = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-    held_out = None if validation is None else pd.DataFrame(validation)
-    ends = []
-    for colour, term in zip((palette * len(terms))[: len(terms)], terms, strict=True):
-        values = history[term].where(history[term] > 0)
-        ax.plot(history["step"], values, color=colour, linewidth=1.3)
-        if held_out is not None and term in held_out:
-            shown = held_out[term].where(held_out[term] > 0)
-            ax.plot(held_out["step"], shown, color=colour, linewidth=1.3, linestyle=(0, (4, 2)))
-        if values.notna().any():
-            ends.append((values.dropna().iloc[-1], term, colour))
-    ax.set_yscale("log")
-    ax.set_xlabel("step", fontsize=FONT)
-    _end_labels(ax, history["step"].max(), ends)
-    _plain(ax, "y")
-    note = "" if held_out is None else " (dashed: validation)"
-    ax.set_title(f"{title}{note}", fontsize=FONT + 2, color=INK)
-    return figure
-
-
-def _end_labels(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names at the right ends of curves on a logarithmic axis, pushed apart where they would overlap."""
-    if not ends:
-        return
-    low, high = np.log10(ax.get_ylim())
-    gap, last = 0.055 * (high - low), -np.inf
-    for value, name, colour in sorted(ends):
-        y = max(np.log10(value), last + gap)
-        last = y
-        place = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-        ax.annotate(name.replace("_", " "), (x, 10**y), fontsize=FONT - 1, color=colour, **place)
-    ax.margins(x=0.01)
-
-
 def lambda_sweep(
     rows: pd.DataFrame,  # of hfld.sweeps.sweep_landmark_weight
     *,

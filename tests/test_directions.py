@@ -373,6 +373,12 @@ def test_splits_are_disjoint_streams():
         models.latents(4, seed=1, split="tune")
 
 
+def test_a_seed_that_draws_test_latents_is_refused(tmp_path):
+    config = replace(CONFIG, seed=0)
+    with pytest.raises(ValueError, match="seed: 0, expected 1 or more"):
+        train_directions(toy_models(), config, method="hfld", run_dir=tmp_path, progress=False)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("pool", [0, 8])

@@ -127,8 +127,6 @@ def test_no_pyplot_is_needed():
 
 def test_curves_and_plots_draw(bench, test_latents, results):
     rows, _ = results
-    steps = np.arange(1, 20)
-    history = pd.DataFrame({"step": steps, "regression": 5 / steps, "landmark": 1.0 + 0 * steps})
     sweep = pd.DataFrame({"per_pixel": [0.0, 10, 1000], "value": [0.9, 0.8, 0.1]})
     sweep = sweep.assign(quantity="target_change", attribute="Bald", lo=sweep.value, hi=sweep.value)
     survey = pd.DataFrame(
@@ -143,7 +141,6 @@ def test_curves_and_plots_draw(bench, test_latents, results):
     drawn = {
         "headline": plots.headline(rows),
         "survey": plots.survey(survey),
-        "loss": plots.loss_curves(history, validation=history[::5]),
         "sweep": plots.lambda_sweep(sweep, quantities=("target_change",), chosen=10),
         "error": plots.cumulative_error({"all": RANDOM.random(30)}),
         "disturbance": plots.disturbance_curves(strengths),
@@ -151,7 +148,6 @@ def test_curves_and_plots_draw(bench, test_latents, results):
     for figure in drawn.values():
         assert isinstance(figure, Figure)
         figure.draw_without_rendering()
-    assert {"regression", "landmark"} <= set(shown(drawn["loss"]))
     ends = drawn["sweep"].axes[0].lines[0].get_xdata()
     assert ends[0] == 1.0  # weight 0 stands one decade left of the smallest
     values = drawn["headline"].axes[0].containers[0].lines[0].get_xdata()

@@ -24,8 +24,10 @@ WARM_UP = 3
 def compiled(models: Models) -> Models:
     """The same networks, joined by torch.compile when they are first called (a minute or two).
 
-    For one shape each: a network that is called with another one is compiled again.
+    For one shape each: a network that is called with another one is compiled again. Where that is impossible
+    (no C compiler), it runs as it is, after a warning.
     """
+    torch._dynamo.config.suppress_errors = True
     generator = copy.deepcopy(models.generator)  # its synthesis is compiled in place
     generator.synthesis.compile(dynamic=False)
     others = {name: network for name, network in models.networks().items() if name != "generator"}

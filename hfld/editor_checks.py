@@ -16,7 +16,8 @@ from hfld.evaluation import TARGETS, Bench, Latents
 from hfld.judges import read
 
 FLAT = 0.05
-"""A loss is flat if the last fifth of the steps brought no more than this share of its whole fall."""
+"""A loss is flat if the last fifth of the steps brought no more than this share of its whole fall, and still
+falling if it brought more beyond what the scatter of the log can do."""
 FACTORS = (1.0, 0.5, 2.0, 4.0)
 """Strengths that are tried on an editor that moves too little: it may be weak, or past its peak."""
 
@@ -76,6 +77,20 @@ def flattening(history: pd.DataFrame) -> dict[str, float]:
         first, last = total[:fifth].mean(), total[-fifth:].mean()
         before = total[-2 * fifth : -fifth].mean() if len(total) > fifth else first
         found[part] = float((before - last) / (first - last)) if first > last else float(first < last)
+    return found
+
+
+def flattening_error(history: pd.DataFrame) -> dict[str, float]:
+    """Part -> standard error of `flattening`, from the scatter of the log within both fifths."""
+    found = {}
+    for part, rows in history.groupby("part", sort=False):
+        total = rows["total"].to_numpy()
+        fifth = max(1, len(total) // 5)
+        ends = total[-fifth:], total[-2 * fifth : -fifth]
+        fall = abs(total[:fifth].mean() - ends[0].mean())
+        known = fifth > 1 and fall > 0
+        error = sum(np.var(end, ddof=1) / fifth for end in ends) ** 0.5 if known else np.nan
+        found[part] = float(error / fall) if known else float("nan")
     return found
 
 
@@ -173,13 +188,18 @@ def _exact_change(bench: Bench, latents: Latents, attribute: str) -> float:
 
 def report(method: str, editor: Editor, checks: pd.DataFrame, *, seconds: float) -> dict[str, Any]:
     """Plain values for results/<profile>/editors/<method>.json."""
-    flat = flattening(curve(editor)) if isinstance(editor, TrainedEditor) else {}
+    trained = isinstance(editor, TrainedEditor)
+    flat, error = (f(curve(editor)) if trained else {} for f in (flattening, flattening_error))
     failing = checks[~checks["moves"]]
     return {
         "method": method,
         "seconds": round(seconds, 1),
         "flattening": {part: round(value, 4) for part, value in flat.items()},
+        "flattening_error": {
+            part: round(value, 4) if value == value else None for part, value in error.items()
+        },
         "flat": all(value <= FLAT for value in flat.values()),
+        "still_falling": [part for part, value in flat.items() if value - 1.96 * error[part] > FLAT],
         "moves": checks.loc[checks["moves"], "attribute"].tolist(),
         "failing": dict(zip(failing["attribute"], failing["reason"], strict=True)),
         "targets": _plain(checks.drop(columns=["moves", "reason"])),

@@ -20,6 +20,7 @@ from hfld.editor_checks import (
     directions_table,
     fitting_profile,
     flattening,
+    flattening_error,
     labels_table,
     report,
     settings_of,
@@ -56,6 +57,18 @@ def test_a_loss_is_flat_when_its_end_brings_little():
     assert flattening(log([1.0, 1.0]))["flow"] == 0
     two = pd.concat([log([5, 1, 1, 1, 1]), log([5, 4, 3, 2, 1]).assign(part="path")])
     assert list(flattening(two)) == ["flow", "path"]
+
+
+def test_the_error_of_flattening_is_that_of_repeated_logs():
+    draws = np.random.default_rng(0)
+    fall = np.geomspace(10, 1, 50)
+    logs = [log(fall + 0.3 * draws.normal(size=50)) for _ in range(300)]
+    spread = np.std([flattening(one)["flow"] for one in logs])
+    steady = [log(np.r_[np.full(10, 10.0), np.ones(40)] + 0.3 * draws.normal(size=50)) for _ in range(300)]
+    told = np.mean([flattening_error(one)["flow"] for one in steady])
+    assert told == pytest.approx(np.std([flattening(one)["flow"] for one in steady]), rel=0.15)
+    assert 0.5 * spread < told < 2 * spread
+    assert np.isnan(flattening_error(log([3.0, 2.0, 1.0]))["flow"])  # one value a fifth
 
 
 def test_every_editor_has_a_curve(fitted):
@@ -123,7 +136,7 @@ def test_the_report_is_plain_json(bench, validation, fitted):
         assert found["failing"].keys() == {"Attractive"}
         assert found["moves"] == []
         assert found["targets"][0]["attribute"] == "Attractive"
-    assert found["flattening"].keys() == {"flow"}
+    assert found["flattening"].keys() == found["flattening_error"].keys() == {"flow"}
 
 
 def test_settings_are_those_of_the_profile():

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from hfld.decoding import opened
 from hfld.own_photo import RECIPE_KEY
 
 MARK = "synthetic: this face was made by a generative model; it shows no real person"
@@ -57,9 +58,11 @@ def open_picture(content: bytes) -> Image.Image:
     """A picture file, opened but not decoded; ValueError in plain words if it is none."""
     check_size(content)
     try:
-        return Image.open(io.BytesIO(content))
-    except (OSError, Image.DecompressionBombError) as error:
+        return opened(content)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError("this file is no picture that can be read") from error
+    except ValueError as error:
+        raise ValueError(f"this picture is too large: {error}") from error
 
 
 def check_size(content: bytes) -> None:

@@ -48,8 +48,9 @@ class OwnFace:
     @cached_property
     def digest(self) -> str:
         """sha256 of the picture and of the square of the chosen face."""
-        parts = np.ascontiguousarray(self.photo.picture), self.photo.quad.corners.astype("<f4")
-        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(self.photo.picture))
+        digest.update(self.photo.quad.corners.astype("<f4").tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def preview(self) -> Photo:
@@ -274,5 +275,5 @@ def _opened(engine: Engine, search: Search) -> Photo:
     if search.aligned or whole.picture.shape[:2] == (engine.size, engine.size):
         return whole
     if engine.world is not None:
-        return open_photo(search.content, face=search.face, frame="portraits")
-    return open_photo(search.content, face=search.face, landmarks=engine.models.landmarks)
+        return open_photo(whole, face=search.face, frame="portraits")
+    return open_photo(whole, face=search.face, landmarks=engine.models.landmarks)

@@ -68,11 +68,7 @@ class Photo:
 
 
 def open_photo(
-    source: Path
-    | str
-    | bytes
-    | np.ndarray
-    | Photo,  # [H, W], [H, W, 1 | 3 | 4]: uint8, uint16, bool, or 0..1
+    source: Path | str | bytes | np.ndarray | Photo,  # a file, its bytes, or a picture
     *,
     face: int = 0,  # which face, 0 the largest
     frame: Frame = "ffhq",  # the world whose images the square shall look like
@@ -81,7 +77,8 @@ def open_photo(
 ) -> Photo:
     """Read a picture and align its face; ValueError says in one line why it cannot be used.
 
-    A Photo stands for its picture, which is not read again.
+    Arrays are [H, W] or [H, W, 1 | 3 | 4]: uint8, uint16, bool, or floats from 0 to 1. A Photo stands for its
+    picture, which is not read again.
     """
     if isinstance(source, Photo):
         picture, done = source.picture, source.notes

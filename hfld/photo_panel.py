@@ -45,7 +45,9 @@ class PhotoPanel(W.VBox):
         self.upload = W.FileUpload(
             accept="image/*", description="Choose a picture", tooltip=phrases.uploads(), layout=small
         )
-        self.face = W.Dropdown(layout=Layout(width="150px", display="none"))
+        self.face = W.Dropdown(
+            tooltip="which face of the photo", layout=Layout(width="150px", display="none")
+        )
         self.aligned = W.Checkbox(description="it is an aligned face already", indent=False, layout=small)
         self.view = W.HTML(markup.hint(HINT))
         self.take = W.Button(description="Use this now", tooltip="end the search with its best", layout=small)

@@ -186,8 +186,11 @@ def save_png(path: Path | str, picture: np.ndarray, note: dict[str, Any] | None 
     """Write `marked_png` to a file."""
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(marked_png(picture, note))
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(marked_png(picture, note))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _count(faces: tuple[Face, ...]) -> str:

@@ -287,6 +287,7 @@ class LatentEditor(W.VBox):
         """A face was found, in the thread of the search."""
         with self._guard:
             self._try(lambda: self.session.use(own))
+            self.queue.submit(self.session.state)  # where it failed too: the panel shows what is edited
 
     def _show_previews(self, state: State, pictures: Mapping[str, np.ndarray]) -> None:
         if not pictures:

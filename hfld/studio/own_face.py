@@ -69,6 +69,7 @@ class Task:
 
     taken: threading.Event = field(default_factory=threading.Event, compare=False)
     cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
+    finished: threading.Event = field(default_factory=threading.Event, compare=False)
 
     @property
     def ended(self) -> bool:
@@ -152,6 +153,12 @@ class OwnFaces:
         if self._task is not None:
             self._task.cancelled.set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether the newest task is still worked on, and wanted."""
+        task = self._task
+        return task is not None and not (task.finished.is_set() or task.cancelled.is_set())
+
     def wait(self, timeout: float) -> bool:
         """Until the newest task has ended; False if `timeout` seconds were not enough."""
         return self._queue.wait(timeout)
@@ -162,7 +169,7 @@ class OwnFaces:
 
     def _work(self, task: Task) -> OwnFace | None:
         def tell(now: Found) -> None:
-            if not task.cancelled.is_set():
+            if task is self._task and not task.cancelled.is_set():
                 self._tell(now)
 
         try:
@@ -172,6 +179,8 @@ class OwnFaces:
             if task.cancelled.is_set():
                 return None  # nobody waits for it any more
             raise
+        finally:
+            task.finished.set()
 
     def _deliver(self, task: Task, own: OwnFace | None) -> None:
         if own is not None and not task.cancelled.is_set():

@@ -15,6 +15,7 @@ from hfld.alignment import Quad, center_quad, paste
 from hfld.config import ROOT
 from hfld.decoding import KEPT, LARGEST, read
 from hfld.own_photo import Photo, open_photo, paste_back
+from hfld.studio.exports import recipe_in_png
 from hfld.studio.session import Session
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -158,6 +159,14 @@ def test_the_session_says_what_is_too_large_and_warns_of_nothing(monkeypatch):
     monkeypatch.setattr(decoding, "LARGEST", 256)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # Pillow warns from here to twice as much
     assert read(content)[0].shape == (16, 16, 3)
+
+
+def test_no_recipe_is_looked_for_behind_the_pixels_of_a_large_photo(monkeypatch):
+    half = encoded(COLOURS, "png")[:-40]
+    with pytest.raises(ValueError, match="this picture is damaged"):
+        recipe_in_png(half)
+    monkeypatch.setattr(decoding, "KEPT", 255)
+    assert recipe_in_png(half) is None  # not decoded
 
 
 def test_a_picture_that_was_opened_is_not_read_again():

@@ -18,6 +18,14 @@ def bar(widgets: Sequence[W.Widget]) -> W.HBox:
     return W.HBox(list(widgets), layout=layout)
 
 
+def ticked(toggle: W.ToggleButton) -> None:
+    """A tick says that a button is pressed, which browsers show by a shade only."""
+    name = toggle.description
+    toggle.observe(
+        lambda change: setattr(toggle, "description", f"✓ {name}" if change["new"] else name), names="value"
+    )
+
+
 def picture() -> W.HTML:
     """Where a picture is shown."""
     return W.HTML(layout=Layout(flex=f"1 1 {SMALLEST}px", max_width="300px", min_width=f"{SMALLEST}px"))

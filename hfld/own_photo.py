@@ -10,7 +10,6 @@ Faces and eyes are found by the cascades that come with OpenCV: offline, nearly 
 
 import io
 import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,14 +22,12 @@ from torch import Tensor, nn
 from hfld.alignment import Quad, center_quad, crop, ffhq_quad, paste
 from hfld.cascades import Face, find_faces
 from hfld.data import to_tensor
+from hfld.decoding import read
 from hfld.photos import to_rgb
 
 Frame = Literal["ffhq", "portraits"]
 FRAMES: dict[str, tuple[float, float, float]] = {"ffhq": (0.0, 0.0, 1.0), "portraits": (0.072, 0.011, 0.856)}
 """Where FFHQ's square lies in an image of each world: its left and upper edge and its side, of the side."""
-
-LARGEST = 120_000_000
-"""Pixels of a picture that is still read."""
 
 SMALLEST = 32
 """Px: narrower faces hold too little to invert."""
@@ -56,6 +53,7 @@ class Photo:
     faces: tuple[Face, ...]  # largest first; empty if the picture was said to be a crop
     quad: Quad  # the square that is the generator's image, px of the picture
     message: str  # what was found and done, for the person
+    notes: tuple[str, ...] = ()  # of these, what was done while the file was read
 
     def crop(self, size: int) -> np.ndarray:
         """The square as uint8 [size, size, 3]; where it leaves the photo it is filled as FFHQ's."""
@@ -70,20 +68,28 @@ class Photo:
 
 
 def open_photo(
-    source: Path | str | bytes | np.ndarray,  # [H, W], [H, W, 1 | 3 | 4]: uint8, uint16, bool, or 0..1
+    source: Path | str | bytes | np.ndarray | Photo,  # a file, its bytes, or a picture
     *,
     face: int = 0,  # which face, 0 the largest
     frame: Frame = "ffhq",  # the world whose images the square shall look like
     landmarks: nn.Module | None = None,  # a network that reads 106 points in such squares and refines them
     aligned: bool = False,  # the picture is such a square already; no face is looked for
 ) -> Photo:
-    """Read a picture and align its face; ValueError says in one line why it cannot be used."""
-    picture = _read(source)
+    """Read a picture and align its face; ValueError says in one line why it cannot be used.
+
+    Arrays are [H, W] or [H, W, 1 | 3 | 4]: uint8, uint16, bool, or floats from 0 to 1. A Photo stands for its
+    picture, which is not read again.
+    """
+    if isinstance(source, Photo):
+        picture, done = source.picture, source.notes
+    else:
+        picture, done = (_array_to_rgb(source), ()) if isinstance(source, np.ndarray) else read(source)
     if frame not in FRAMES:
         raise ValueError(f"frame must be one of {', '.join(FRAMES)}, not {frame!r}")
     height, width = picture.shape[:2]
     if aligned:
-        return Photo(picture, (), center_quad(height, width), "taken as an aligned face")
+        words = "; ".join([*done, "taken as an aligned face"])
+        return Photo(picture, (), center_quad(height, width), words, done)
     faces = find_faces(picture)
     if not faces:
         raise ValueError(
@@ -96,7 +102,7 @@ def open_photo(
     chosen = faces[face]
     if chosen.width < SMALLEST:
         raise ValueError(f"the face is {chosen.width:.0f} px wide; at least {SMALLEST} are needed")
-    notes = [f"{_count(faces)} found" + (f", number {face} by size taken" if len(faces) > 1 else "")]
+    notes = [*done, f"{_count(faces)} found" + (f", number {face} by size taken" if len(faces) > 1 else "")]
     if abs(chosen.roll) >= 5:
         notes.append(f"turned upright by {abs(chosen.roll):.0f} degrees")
     if not chosen.sure:
@@ -108,7 +114,7 @@ def open_photo(
     if height == width and np.abs(whole.to_crop(quad.corners) - whole.to_crop(whole.corners)).max() < 0.1:
         quad = whole
         notes.append("the picture is an aligned face already")
-    return Photo(picture, faces, quad, "; ".join(notes))
+    return Photo(picture, faces, quad, "; ".join(notes), done)
 
 
 def framed(quad: Quad, frame: Frame) -> Quad:
@@ -131,7 +137,14 @@ def paste_back(
     and of the edited face together for a mask that covers both.
     """
     mask = None if landmarks is None else face_mask(landmarks, len(face), feather=feather)
-    return paste(photo.picture, face, photo.quad, feather=feather, mask=mask)
+    limit, corners = np.array(photo.picture.shape[1::-1]), photo.quad.corners
+    left, top = low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, limit)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, 0, limit)
+    result = photo.picture.copy()
+    if left < right and top < bottom:  # floats only of what can change: a photo may be large
+        window, quad = result[top:bottom, left:right], photo.quad.moved(np.ones(2), -low)
+        window[:] = paste(window, face, quad, feather=feather, mask=mask)
+    return result
 
 
 def face_mask(landmarks: np.ndarray, size: int, *, feather: float = 0.1) -> np.ndarray:
@@ -173,8 +186,11 @@ def save_png(path: Path | str, picture: np.ndarray, note: dict[str, Any] | None 
     """Write `marked_png` to a file."""
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(marked_png(picture, note))
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(marked_png(picture, note))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _count(faces: tuple[Face, ...]) -> str:
@@ -195,32 +211,6 @@ def _refined(picture: np.ndarray, quad: Quad, network: nn.Module, frame: Frame) 
         if np.abs(quad.to_crop(better.corners) - quad.to_crop(quad.corners)).max() > 0.25:
             return quad
     return better
-
-
-def _read(source: Path | str | bytes | np.ndarray) -> np.ndarray:
-    """Any picture as RGB uint8 [H, W, 3], upright."""
-    if isinstance(source, np.ndarray):
-        return _array_to_rgb(source)
-    name = "this file" if isinstance(source, bytes) else str(source)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # LARGEST says it in our words
-            picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-        with picture:
-            width, height = picture.size
-            if width * height > LARGEST:
-                raise ValueError(
-                    f"{width} x {height} px, expected at most {LARGEST // 10**6} million; make it smaller"
-                )
-            picture.load()
-            return to_rgb(picture)
-    except FileNotFoundError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{name} is not a readable picture: {error}") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        what = "no known picture format; save it as JPEG or PNG" if "identify" in str(error) else error
-        raise ValueError(f"{name} is not a readable picture: {what}") from error
 
 
 def _array_to_rgb(values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The part of the editor where one's own photo becomes a face, and the edited face goes back into it."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,13 +40,16 @@ class PhotoPanel(W.VBox):
         ],  # waits until the sliders' pictures are drawn, at most so many seconds
     ) -> None:
         self._engine, self._use, self._say, self._redraw, self._rest = engine, use, say, redraw, rest
-        self._quiet, self._shown, self._busy = False, 0.0, False
+        self._quiet, self._shown = False, 0.0
+        self._turn = threading.RLock()  # of what is shown: by the search, by the pictures, and by a person
         self._own: OwnFace | None = None  # that is shown
         small = Layout(width="auto")
         self.upload = W.FileUpload(
             accept="image/*", description="Choose a picture", tooltip=phrases.uploads(), layout=small
         )
-        self.face = W.Dropdown(layout=Layout(width="150px", display="none"))
+        self.face = W.Dropdown(
+            tooltip="which face of the photo", layout=Layout(width="150px", display="none")
+        )
         self.aligned = W.Checkbox(description="it is an aligned face already", indent=False, layout=small)
         self.view = W.HTML(markup.hint(HINT))
         self.take = W.Button(description="Use this now", tooltip="end the search with its best", layout=small)
@@ -77,7 +81,7 @@ class PhotoPanel(W.VBox):
         self.cancel.on_click(lambda _: self._cancel())
         self.save.on_click(lambda _: save("photo_face" if self.oval.value else "photo"))
         self.sharpen.on_click(lambda _: self._start_sharpening())
-        self.plain.on_click(lambda _: use(self._own.plain))
+        self.plain.on_click(lambda _: self._unsharpen())
         top = W.HBox([self.upload, self.face, self.aligned], layout=bar)
         super().__init__([top, self.view, self.searching, self.finished])
         self._arrange(busy=False, own=None)
@@ -89,41 +93,46 @@ class PhotoPanel(W.VBox):
 
     def search(self, name: str, content: bytes) -> str:
         """Start a search; returns what to say meanwhile."""
-        self._set(self.face, options=())
-        self._arrange(busy=True, own=None)
-        self.view.value = markup.hint(f"Looking for a face in {name} …")
-        self.searches.open(name, content, aligned=self.aligned.value)
+        with self._turn:
+            self._set(self.face, options=())
+            self._arrange(busy=True, own=None)
+            self.view.value = markup.hint(f"Looking for a face in {name} …")
+            self.searches.open(name, content, aligned=self.aligned.value)
         return f"{name} is opened"
 
     def show(self, own: OwnFace | None, pasted: np.ndarray | None, warning: str = "") -> None:
         """The photo that the edited face belongs to, None if there is none, and what is missing in it."""
-        if self._busy:
-            return  # with another photo; its progress is shown
-        self._arrange(busy=False, own=own)
-        if own is None:
-            self.view.value = markup.hint(HINT)
-        else:
-            words = f"{summary(self._engine, own)} {markup.fidelity(own.fidelity)} {warning}"
-            self.view.value = markup.own(own.square, own.image, pasted, words)
+        with self._turn:
+            if self.searches.busy:
+                return  # with another photo; its progress is shown
+            self._arrange(busy=False, own=own)
+            if own is None:
+                self.view.value = markup.hint(HINT)
+            else:
+                words = f"{summary(self._engine, own)} {markup.fidelity(own.fidelity)} {warning}"
+                self.view.value = markup.own(own.square, own.image, pasted, words)
 
     def _react(self, widget: W.Widget, action: Callable[[Any], Any]) -> None:
         def handle(change: Mapping[str, Any]) -> None:
-            if not self._quiet:
+            with self._turn:  # what another thread sets is not this person's doing
+                quiet = self._quiet
+            if not quiet:
                 action(change["new"])
 
         widget.observe(handle, names="value")
 
     def _set(self, widget: W.Widget, **values: Any) -> None:
         """Set a control without its reaction."""
-        self._quiet = True
-        try:
-            for name, value in values.items():
-                setattr(widget, name, value)
-        finally:
-            self._quiet = False
+        with self._turn:
+            self._quiet = True
+            try:
+                for name, value in values.items():
+                    setattr(widget, name, value)
+            finally:
+                self._quiet = False
 
     def _arrange(self, *, busy: bool, own: OwnFace | None) -> None:
-        self._busy, self._own = busy, own
+        self._own = own
         several = len(self.face.options) > 1
         tuned, stranger = own is not None and own.tuned != "", own is not None and own.found.stranger
         for widget, shown in ((self.searching, busy), (self.finished, not busy and own is not None),
@@ -139,37 +148,50 @@ class PhotoPanel(W.VBox):
 
     def _again(self) -> None:
         """Another face of the same picture, or the whole of it."""
-        if self.searches.again(face=self.face.value or 0, aligned=self.aligned.value):
-            self._arrange(busy=True, own=None)
+        with self._turn:
+            if self.searches.again(face=self.face.value or 0, aligned=self.aligned.value):
+                self._arrange(busy=True, own=None)
 
     def _start_sharpening(self) -> None:
-        own = self._own
-        self._arrange(busy=True, own=None)
-        self.searches.sharpen(own)
+        with self._turn:
+            if (own := self._own) is None:
+                return  # a second click, before the button had gone
+            self._arrange(busy=True, own=None)
+            self.searches.sharpen(own)
+
+    def _unsharpen(self) -> None:
+        if (own := self._own) is not None and own.plain is not None:
+            self._use(own.plain)
 
     def _cancel(self) -> None:
-        self.searches.cancel()
-        self._busy = False
+        with self._turn:
+            self.searches.cancel()
+            self.show(None, None)
         self._redraw()
         self._say("cancelled; the face is the one before")
 
     def _tell(self, found: Found) -> None:
         """In the thread of the search, at every step."""
-        count = len(found.photo.faces)
-        if found.image is None and count > 1 and not self.face.options:
-            self._set(self.face, options=[(f"face {i + 1} of {count}", i) for i in range(count)])
-            self.face.layout.display = None
-        now = time.monotonic()
-        if found.image is None or now - self._shown > EVERY:
-            self._shown = now
-            self.view.value = markup.search(found.square, found.image, share=found.share, text=found.words)
+        with self._turn:
+            if not self.searches.busy:
+                return  # cancelled meanwhile
+            count, now = len(found.photo.faces), time.monotonic()
+            if found.image is None and count > 1 and len(self.face.options) != count:
+                self._set(self.face, options=[(f"face {i + 1} of {count}", i) for i in range(count)])
+                self.face.layout.display = None
+            if found.image is None or now - self._shown > EVERY:
+                self._shown = now
+                self.view.value = markup.search(
+                    found.square, found.image, share=found.share, text=found.words
+                )
         self._rest(PATIENCE)
 
     def _found(self, own: OwnFace) -> None:
-        self._busy = False
+        """In the thread of the search. What is shown leaves the search at once: drawing may fail."""
+        self.show(own, None)
         self._use(own)
 
     def _failed(self, error: Exception) -> None:
-        self._busy = False
+        self.show(None, None)
         self._redraw()
         self._say(phrases.plain(error), error=True)

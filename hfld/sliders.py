@@ -84,7 +84,7 @@ class AttributeRow:
             self.slider.value = round(min(max(value, 0.0), 1.0), 2)
         self.slider.disabled = self.hold.disabled = not known
         self.reset.disabled = target is None
-        self.hold.value = held
+        self.hold.value, self.hold.description = held, "held" if held else "hold"
         (self.box.add_class if target is not None else self.box.remove_class)("hfld-edited")
 
 
@@ -102,8 +102,9 @@ class AttributeList(W.VBox):
         }  # fmt: skip
         self.rows = {name: AttributeRow(name, styles) for name in ATTRIBUTES if name in some}
         self.search = W.Text(
-            placeholder="search attributes", continuous_update=True, layout=Layout(width="auto")
-        )
+            placeholder="search attributes", tooltip="search attributes by name, group or another word",
+            continuous_update=True, layout=Layout(width="auto"),
+        )  # fmt: skip
         self.search.observe(lambda change: self.filter(change["new"]), names="value")
         self._groups = []
         for group, names in GROUPS.items():

@@ -14,7 +14,7 @@ import ipywidgets as W
 import numpy as np
 from ipywidgets import Layout
 
-from hfld.arrangement import arranged, picture
+from hfld.arrangement import arranged, picture, ticked
 from hfld.config import ROOT, Profile, load_profile
 from hfld.photo_panel import PhotoPanel
 from hfld.save_panel import SavePanel
@@ -112,7 +112,7 @@ class LatentEditor(W.VBox):
         self.show_difference = W.ToggleButton(description="Difference", tooltip="what changed", layout=small)
         self.show_landmarks = W.ToggleButton(
             description="Landmarks",
-            tooltip="106 landmarks by the judge, old in orange and new in blue",
+            tooltip="106 landmarks by the judge, orange crosses before and blue dots after",
             layout=_shown(engine.judges),
         )
         self.unreached, self.trajectory, self.gauges = W.HTML(), W.HTML(), W.HTML()
@@ -143,6 +143,7 @@ class LatentEditor(W.VBox):
         self._on(self.layers, session.set_layers)
         self._on(self.upload, self._open)
         for toggle in (self.show_difference, self.show_landmarks):
+            ticked(toggle)
             self._on(toggle, lambda _: self.queue.submit(session.state))
         clicks = {
             self.dice: session.throw_dice,
@@ -286,6 +287,7 @@ class LatentEditor(W.VBox):
         """A face was found, in the thread of the search."""
         with self._guard:
             self._try(lambda: self.session.use(own))
+            self.queue.submit(self.session.state)  # where it failed too: the panel shows what is edited
 
     def _show_previews(self, state: State, pictures: Mapping[str, np.ndarray]) -> None:
         if not pictures:
@@ -295,12 +297,14 @@ class LatentEditor(W.VBox):
             self.original.value = self._original(state, original)
         for name, place in self._places(state).items():
             image = pictures[name]
-            if self.show_difference.value and image.shape == original.shape:
+            changes = self.show_difference.value and image.shape == original.shape
+            if changes:
                 image = difference(original, image)
-            place.value = markup.figure(image, markup.words(name), "preview", phrases.alt(state, name))
+            alt = phrases.alt(state, name, difference=changes)
+            place.value = markup.figure(image, markup.words(name), "preview", alt)
 
-    def _original(self, state: State, image: np.ndarray) -> str:
-        alt = f"the unedited face, {state.source.label}"
+    def _original(self, state: State, image: np.ndarray, *, landmarks: bool = False) -> str:
+        alt = f"the unedited face, {state.source.label}{'; its landmarks' if landmarks else ''}"
         return markup.figure(image, "Original", state.source.label, alt)
 
     def _places(self, state: State) -> dict[str, W.HTML]:
@@ -313,14 +317,15 @@ class LatentEditor(W.VBox):
         original = self._faces["original"]
         old = self.session.original_points(state.source) if self.show_landmarks.value else None
         shown = original.image if old is None else landmark_overlay(original.image, old)
-        views = {"original": self._original(state, shown)}
+        views = {"original": self._original(state, shown, landmarks=old is not None)}
+        changes = self.show_difference.value
         for name in (name for name in (state.editor, state.second) if name is not None):
             image = self._faces[name].image
-            view = difference(original.image, image) if self.show_difference.value else image
+            view = difference(original.image, image) if changes else image
             if old is not None:
                 view = landmark_overlay(view, old, self.session.points(image))
             note = phrases.note(state, original, self._faces[name])
-            alt = phrases.alt(state, name)
+            alt = phrases.alt(state, name, difference=changes, landmarks=old is not None)
             views[name] = markup.figure(view, markup.words(name), note, alt, original=original.image)
         return views
 

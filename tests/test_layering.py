@@ -13,7 +13,7 @@ LAYERS = (
     {"attributes"},
     {"editor_config", "config", "photo_config", "host", "parallel", "portraits", "fetch"},
     {"data", "networks", "alignment", "photos", "cascades", "datasets", "augmentation"},
-    {"checkpoints", "losses"},
+    {"checkpoints", "losses", "decoding"},
     {
         "training",
         "inversion",

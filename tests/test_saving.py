@@ -1,6 +1,8 @@
 """Exports in the background: in order, of the state at the click, with progress, ended between pictures."""
 
 import threading
+from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from toy_studio import toy_engine
 
 from hfld.studio.latest import Overtaken
 from hfld.studio.saving import Exports
-from hfld.studio.session import STEPS, Session
+from hfld.studio.session import STEPS, Session, write
 
 WAIT = 60.0  # seconds that a busy machine may take
 
@@ -112,3 +114,61 @@ def test_an_error_does_not_stop_the_next(session, tmp_path):
         "kind must be face, gif, mp4, sheet, photo or photo_face, not 'psd'",
     ]
     assert len(heard.saved) == 1
+
+
+class Slipping(deque):
+    """Somebody cancels just when it has been seen that something waits."""
+
+    cancel = None
+
+    def __len__(self) -> int:
+        found = super().__len__()
+        if found and self.cancel is not None:
+            hand, self.cancel = threading.Thread(target=self.cancel), None
+            hand.start()
+            hand.join(0.2)
+        return found
+
+
+def test_a_cancel_between_waiting_and_work_is_kept(session, tmp_path):
+    heard = Heard(session, tmp_path)
+    heard.exports._waiting = Slipping()
+    heard.exports._waiting.cancel = heard.exports.cancel
+    heard.exports.save("face")
+    assert heard.exports.wait(WAIT)
+    assert not heard.failed and not heard.saved and heard.told[-1] is None
+    heard.exports.close()
+
+
+def test_an_error_that_cannot_be_shown_leaves_nothing_busy(session, tmp_path, caplog):
+    heard = Heard(session, tmp_path)
+
+    def gone(error):
+        raise RuntimeError("the page is closed")
+
+    heard.exports._failed = heard.exports._queue._failed = gone
+    heard.exports.save("psd")
+    assert heard.exports.wait(WAIT)
+    assert heard.told[-1] is None
+    assert "the page is closed" in caplog.text
+    heard.exports.save("face")
+    assert heard.exports.wait(WAIT)
+    assert len(heard.saved) == 1 and heard.told[-1] is None
+    heard.exports.close()
+
+
+def test_a_full_disk_leaves_neither_half_a_file_nor_a_temporary_one(tmp_path, monkeypatch):
+    whole, files = Path.write_bytes, [("a.png", b"picture"), ("a.json", b"recipe")]
+
+    def full(path, content):
+        whole(path, content[:3])
+        if "json" in path.name:
+            raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="no space"):
+        write(tmp_path, iter(files))
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(Path, "write_bytes", whole)
+    assert [path.read_bytes() for path in write(tmp_path, iter(files))] == [b"picture", b"recipe"]
+    assert len(list(tmp_path.iterdir())) == 2

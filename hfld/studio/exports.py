@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from hfld import decoding
 from hfld.own_photo import RECIPE_KEY
 
 MARK = "synthetic: this face was made by a generative model; it shows no real person"
@@ -46,6 +47,8 @@ def recipe_in_png(content: bytes) -> str | None:
     if not content.startswith(b"\x89PNG"):
         return None
     picture = open_picture(content)
+    if picture.width * picture.height > decoding.KEPT:
+        return picture.info.get(RECIPE_KEY)  # none is saved so large, and decoding it takes long
     try:
         picture.load()  # text may stand behind the pixels
     except (OSError, SyntaxError, ValueError) as error:
@@ -57,9 +60,11 @@ def open_picture(content: bytes) -> Image.Image:
     """A picture file, opened but not decoded; ValueError in plain words if it is none."""
     check_size(content)
     try:
-        return Image.open(io.BytesIO(content))
-    except (OSError, Image.DecompressionBombError) as error:
+        return decoding.opened(content)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError("this file is no picture that can be read") from error
+    except ValueError as error:
+        raise ValueError(f"this picture is too large: {error}") from error
 
 
 def check_size(content: bytes) -> None:

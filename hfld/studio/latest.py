@@ -1,5 +1,6 @@
 """One worker thread that always works on the newest job: drawing never lags behind the hand."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -76,10 +77,17 @@ class LatestQueue:
             except Overtaken:
                 pass  # the newer job is next
             except Exception as error:
-                self._failed(error)
+                self._report(error)
             with self._condition:
                 self._done = max(self._done, number)
                 self._condition.notify_all()
+
+    def _report(self, error: Exception) -> None:
+        """The thread outlives a `failed` that fails itself, so that nobody waits for ever."""
+        try:
+            self._failed(error)
+        except Exception:
+            logging.getLogger(__name__).exception("an error could not be shown: %r", error)
 
     def _work(self, job: Any, number: int) -> None:
         for index, stage in enumerate(self._stages):

@@ -16,6 +16,7 @@ from hfld.figures import COLOURS
 from hfld.inversion import Fidelity
 from hfld.labels import LABELS
 from hfld.studio.gauges import Gauge, Gauges
+from hfld.studio.pictures import FULL_SCALE
 
 STYLE = """<style>
 .hfld {
@@ -25,6 +26,8 @@ STYLE = """<style>
   --panel: var(--jp-layout-color2, var(--vscode-sideBar-background, #f3f3f3));
   --line: var(--jp-border-color2, var(--vscode-panel-border, #ddd));
   --accent: var(--jp-brand-color1, var(--vscode-focusBorder, #0072B2));
+  --link: var(--jp-content-link-color, var(--vscode-textLink-foreground, #0072B2));
+  --bad: var(--jp-error-color1, var(--vscode-errorForeground, #d43d1a));
   color: var(--ink); max-width: 1240px;
 }
 .hfld .widget-html-content { color: var(--ink); line-height: 1.35; }
@@ -54,7 +57,9 @@ STYLE = """<style>
 .hfld-picture img + img { position: absolute; inset: 0; opacity: 0; }
 button.hfld-picture { cursor: pointer; }
 button.hfld-picture:active img + img { opacity: 1; }
-button.hfld-picture:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+button.hfld-picture:focus-visible img { outline: 3px solid var(--ink); outline-offset: -3px; }
+.hfld :is(button, input, select, a, [tabindex]):focus-visible {
+  outline: 2px solid var(--ink); outline-offset: -2px; }
 .hfld-hint { font-size: 11px; color: var(--soft); margin-top: 2px; }
 .hfld-strip { display: grid; gap: 3px; align-items: center; }
 .hfld-strip img { width: 100%; border-radius: 4px; display: block; }
@@ -69,15 +74,18 @@ button.hfld-picture:focus-visible { outline: 3px solid var(--accent); outline-of
 .hfld-card th { font-weight: 600; text-align: right; padding: 0; }
 .hfld-card td { padding: 0; text-align: right; }
 .hfld-card td:first-child, .hfld-card th:first-child { text-align: left; }
-.hfld-green { color: #009E73; } .hfld-amber { color: #d98c00; } .hfld-red { color: #d43d1a; }
+.hfld-card th[scope=row] { font-weight: 400; }
+.hfld-green { color: color-mix(in srgb, #009E73 70%, var(--ink)); }
+.hfld-amber { color: color-mix(in srgb, #d98c00 70%, var(--ink)); }
+.hfld-red { color: color-mix(in srgb, #d43d1a 70%, var(--ink)); }
 .hfld-track { position: relative; min-width: 52px; z-index: 0; padding: 0 3px; }
 .hfld-track i { position: absolute; z-index: -1; left: 0; top: 2px; bottom: 2px; border-radius: 3px;
   background: var(--accent); opacity: .3; }
 .hfld-message { padding: 4px 10px; border-radius: 6px; border: 1px solid var(--line); }
-.hfld-error { border-color: #d43d1a; border-left-width: 5px; }
+.hfld-error { border-color: var(--bad); border-left-width: 5px; }
 .hfld-thumb { padding: 0 2px; }
 .hfld-thumb img { width: 100%; border-radius: 6px; display: block; }
-.hfld a { color: var(--accent); }
+.hfld a { color: var(--link); }
 .hfld-own { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; margin: 4px 0; }
 .hfld-own figure { flex: 0 0 120px; }
 .hfld-own figure.wide { flex: 1 1 200px; min-width: 0; }
@@ -94,8 +102,10 @@ LEGEND = (
     '<div class="hfld-hint">HFLD: directions trained with the landmark loss; baseline: the same without it. '
     "R's score steers the sliders; the judge has not seen the training. hold: R's score stays. "
     "floor: what exact edits change, too. Landmarks: "
-    '<b style="color:color-mix(in srgb, #e69f00 60%, var(--ink))">orange</b> before, '
-    '<b style="color:color-mix(in srgb, #56b4e9 60%, var(--ink))">blue</b> after.</div>'
+    '<b style="color:color-mix(in srgb, #e69f00 60%, var(--ink))">orange ×</b> before, '
+    '<b style="color:color-mix(in srgb, #56b4e9 60%, var(--ink))">blue ●</b> after. '
+    f"Difference: black where nothing changed, brighter the more, brightest from {FULL_SCALE:.0f} "
+    "of 255 gray levels on.</div>"
 )
 """One line under the pictures."""
 
@@ -110,6 +120,12 @@ SAVED = {
     "photo_face": "the photo",
 }
 """Exports as they are called while they are made."""
+ALT = {
+    "Aligned": "the face of your photo, cut out and upright",
+    "Best so far": "the best likeness so far",
+    "Found": "the face that was found for your photo",
+}
+"""Alternative texts of the pictures of a search, by their captions."""
 THUMBNAIL = 192
 """Px: twice a thumbnail's width on the page, for dense screens."""
 TARGET_SIGNS = {"green": ("●", "reached"), "amber": ("▲", "partly reached"), "red": ("■", "not reached")}
@@ -140,7 +156,7 @@ def figure(
     body = f'<div class="hfld-picture">{shown}</div><div class="hfld-hint">&nbsp;</div>'
     if original is not None:
         under = f'<img src="{data_uri(original)}" alt="" decoding="sync" draggable="false">'
-        label = "press and hold to see the original"
+        label = "press and hold, or hold the space bar, to see the original"
         body = (
             f'<button type="button" class="hfld-picture" title="{label}">{shown}{under}</button>'
             f'<div class="hfld-hint">{label}</div>'
@@ -248,7 +264,7 @@ def fidelity(found: Fidelity | None) -> str:
 def _pictures(small: Sequence[tuple[str, np.ndarray]], wide: np.ndarray | None = None) -> str:
     cells = []
     for name, image in small:
-        alt = f"your photo: {name.lower()}"
+        alt = ALT[name]
         shown = f'<img src="{data_uri(image)}" alt="{alt}" decoding="sync">'
         cells.append(f"<figure><figcaption>{name}</figcaption>{shown}</figure>")
     cells = ['<span class="arrow" aria-hidden="true">→</span>'.join(cells)]
@@ -304,8 +320,17 @@ def gauges(found: Mapping[str, Gauges], *, size: int) -> str:
 
 
 def _card(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{cell}</th>' for cell in heads)
-    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    named = not heads[0]  # the first column says what its row is
+    head = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in heads)
+    lines = "".join(
+        "<tr>"
+        + "".join(
+            f'<th scope="row">{cell}</th>' if named and i == 0 else f"<td>{cell}</td>"
+            for i, cell in enumerate(row)
+        )
+        + "</tr>"
+        for row in rows
+    )
     table = f"<table><caption>{title}</caption><tr>{head}</tr>{lines}</table>"
     return f'<div class="hfld-card">{table}</div>'
 

@@ -48,8 +48,9 @@ class OwnFace:
     @cached_property
     def digest(self) -> str:
         """sha256 of the picture and of the square of the chosen face."""
-        parts = np.ascontiguousarray(self.photo.picture), self.photo.quad.corners.astype("<f4")
-        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(self.photo.picture))
+        digest.update(self.photo.quad.corners.astype("<f4").tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def preview(self) -> Photo:
@@ -68,6 +69,7 @@ class Task:
 
     taken: threading.Event = field(default_factory=threading.Event, compare=False)
     cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
+    finished: threading.Event = field(default_factory=threading.Event, compare=False)
 
     @property
     def ended(self) -> bool:
@@ -151,6 +153,12 @@ class OwnFaces:
         if self._task is not None:
             self._task.cancelled.set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether the newest task is still worked on, and wanted."""
+        task = self._task
+        return task is not None and not (task.finished.is_set() or task.cancelled.is_set())
+
     def wait(self, timeout: float) -> bool:
         """Until the newest task has ended; False if `timeout` seconds were not enough."""
         return self._queue.wait(timeout)
@@ -161,7 +169,7 @@ class OwnFaces:
 
     def _work(self, task: Task) -> OwnFace | None:
         def tell(now: Found) -> None:
-            if not task.cancelled.is_set():
+            if task is self._task and not task.cancelled.is_set():
                 self._tell(now)
 
         try:
@@ -171,6 +179,8 @@ class OwnFaces:
             if task.cancelled.is_set():
                 return None  # nobody waits for it any more
             raise
+        finally:
+            task.finished.set()
 
     def _deliver(self, task: Task, own: OwnFace | None) -> None:
         if own is not None and not task.cancelled.is_set():
@@ -274,5 +284,5 @@ def _opened(engine: Engine, search: Search) -> Photo:
     if search.aligned or whole.picture.shape[:2] == (engine.size, engine.size):
         return whole
     if engine.world is not None:
-        return open_photo(search.content, face=search.face, frame="portraits")
-    return open_photo(search.content, face=search.face, landmarks=engine.models.landmarks)
+        return open_photo(whole, face=search.face, frame="portraits")
+    return open_photo(whole, face=search.face, landmarks=engine.models.landmarks)

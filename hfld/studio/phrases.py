@@ -45,10 +45,12 @@ def note(state: State, original: Face, face: Face) -> str:
     return f"{spoken(state.active)} {original.scores[k]:.2f} → {face.scores[k]:.2f}"
 
 
-def alt(state: State, editor: str) -> str:
-    """The alternative text of an edited picture."""
+def alt(state: State, editor: str, *, difference: bool = False, landmarks: bool = False) -> str:
+    """The alternative text of an edited picture, or of the map of its changes."""
     edits = ", ".join(f"{spoken(name)} towards {t:.2f}" for name, t in state.targets.items())
-    return f"the face of {state.source.label} edited by {title(editor)}: {edits or 'no edit'}"
+    what = "map of the changed places in " if difference else ""
+    points = "; landmarks before and after" if landmarks else ""
+    return f"{what}the face of {state.source.label} edited by {title(editor)}: {edits or 'no edit'}{points}"
 
 
 def unreached(engine: Engine, state: State, faces: Mapping[str, Face]) -> str:

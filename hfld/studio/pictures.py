@@ -37,7 +37,7 @@ def landmark_overlay(
     *,
     side: int = 320,  # of the result
 ) -> np.ndarray:
-    """Landmarks over the enlarged picture: old in orange, new in blue, a line from each to each."""
+    """Landmarks over the enlarged picture: old as orange crosses, new as blue dots, lines between them."""
     scale = SAMPLES * side
     canvas = Image.fromarray(enlarge(image, side)).resize((scale, scale), Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(canvas)
@@ -45,9 +45,12 @@ def landmark_overlay(
     if new is not None:
         for start, end in zip(old * scale, new * scale, strict=True):
             draw.line([*start, *end], fill=NEW, width=thick)
-    for points, colour in ((old, OLD), (new, NEW)):
-        for x, y in () if points is None else points * scale:
-            draw.ellipse([x - 2 * thick, y - 2 * thick, x + 2 * thick, y + 2 * thick], fill=colour)
+    arm = round(2.5 * thick)
+    for x, y in old * scale:
+        for way in (-arm, arm):
+            draw.line([x - arm, y - way, x + arm, y + way], fill=OLD, width=round(1.5 * thick))
+    for x, y in () if new is None else new * scale:
+        draw.ellipse([x - 2 * thick, y - 2 * thick, x + 2 * thick, y + 2 * thick], fill=NEW)
     return np.asarray(canvas.resize((side, side), Image.Resampling.BOX))
 
 

@@ -53,20 +53,23 @@ class Exports:
     ) -> None:
         self._session, self._folder, self._tell, self._rest = session, folder, tell, rest
         self._saved, self._failed = saved, failed
+        self._turn = threading.Lock()  # of what waits and what is made now
         self._waiting: deque[Export] = deque()
         self._now: Export | None = None
         self._queue = LatestQueue([Stage(self._drain, lambda job, result: None)], failed)
 
     def save(self, kind: str) -> None:
         """Ask for the files of the present state; returns at once."""
-        self._waiting.append(Export(kind, self._session.state))
+        with self._turn:
+            self._waiting.append(Export(kind, self._session.state))
         self._queue.submit(None)
 
     def cancel(self) -> None:
         """End what is made at its next picture, and forget what waits."""
-        self._waiting.clear()
-        if (now := self._now) is not None:
-            now.cancelled.set()
+        with self._turn:
+            self._waiting.clear()
+            if self._now is not None:
+                self._now.cancelled.set()
 
     def wait(self, timeout: float) -> bool:
         """Until nothing is left to do; False if `timeout` seconds were not enough."""
@@ -77,16 +80,22 @@ class Exports:
         self._queue.close()
 
     def _drain(self, _: None) -> None:
-        while self._waiting:
-            self._now = self._waiting.popleft()
-            try:
-                self._saved(self._made(self._now))
-            except Overtaken:
-                pass  # cancelled
-            except Exception as error:
-                self._failed(error)
-            self._now = None
-        self._tell(None)
+        try:
+            while (export := self._next()) is not None:
+                try:
+                    self._saved(self._made(export))
+                except Overtaken:
+                    pass  # cancelled
+                except Exception as error:
+                    self._failed(error)
+        finally:
+            self._tell(None)
+
+    def _next(self) -> Export | None:
+        """What is made now: a cancel comes before or after, never between the queue and the work."""
+        with self._turn:
+            self._now = self._waiting.popleft() if self._waiting else None
+            return self._now
 
     def _made(self, export: Export) -> Files:
         def tell(share: float | None) -> None:

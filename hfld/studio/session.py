@@ -333,8 +333,15 @@ def write(folder: Path, files: Iterator[tuple[str, bytes]]) -> list[Path]:
     while any((folder / _numbered(name, number)).exists() for name, _ in files):
         number += 1
     paths = [folder / _numbered(name, number) for name, _ in files]
-    for path, (_, content) in zip(paths, files, strict=True):
-        path.write_bytes(content)
+    hidden = [path.with_name(f".{path.name}.tmp") for path in paths]
+    try:
+        for path, (_, content) in zip(hidden, files, strict=True):
+            path.write_bytes(content)
+        for temporary, path in zip(hidden, paths, strict=True):
+            temporary.replace(path)
+    finally:  # a full disk leaves neither half a file nor a temporary one
+        for path in hidden:
+            path.unlink(missing_ok=True)
     return paths
 
 

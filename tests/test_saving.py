@@ -124,16 +124,17 @@ class Slipping(deque):
     def __len__(self) -> int:
         found = super().__len__()
         if found and self.cancel is not None:
-            hand, self.cancel = threading.Thread(target=self.cancel), None
-            hand.start()
-            hand.join(0.2)
+            self.hand, self.cancel = threading.Thread(target=self.cancel), None
+            self.hand.start()
+            self.hand.join(0.2)
         return found
 
 
 def test_a_cancel_between_waiting_and_work_is_kept(session, tmp_path):
     heard = Heard(session, tmp_path)
-    heard.exports._waiting = Slipping()
-    heard.exports._waiting.cancel = heard.exports.cancel
+    heard.exports._waiting = slipping = Slipping()
+    slipping.cancel = heard.exports.cancel
+    heard.exports._rest = lambda seconds: slipping.hand.join()  # work goes on when the cancel has been heard
     heard.exports.save("face")
     assert heard.exports.wait(WAIT)
     assert not heard.failed and not heard.saved and heard.told[-1] is None

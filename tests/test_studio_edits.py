@@ -16,7 +16,7 @@ from hfld.studio.engine import Engine, Face, within_layers
 from hfld.studio.gauges import measure_floor, read, read_gauges
 from hfld.studio.session import Session
 from hfld.studio.state import Source, State
-from hfld.studio.targets import approach
+from hfld.studio.targets import REACH, approach
 
 ARCHED = State(source=Source.of_seed(8), editor="hfld").with_target("Arched_Eyebrows", 0.9)
 
@@ -49,8 +49,8 @@ def test_a_previews_strength_is_the_missing_score_until_a_better_one_is_known():
 
 
 def weak(**changes) -> LinearEditor:
-    """Near one half, its native strength brings .3 of the score that was asked for."""
-    return toy_editor(gain=0.3 / (1.5 * 0.25), **changes)
+    """Near one half, its native strength brings half of the score that was asked for."""
+    return toy_editor(gain=0.5 / (1.5 * 0.25), **changes)
 
 
 @pytest.mark.parametrize("target", [0.1, 0.5, 0.8, 1.0])
@@ -266,3 +266,10 @@ class Constant(nn.Module):
 
     def forward(self, images):
         return torch.full((len(images), 40), 0.5)
+
+
+def test_strengths_stay_where_pictures_hold_together():
+    found = []
+    scores = np.full(40, 0.5, np.float32)  # nothing moves them
+    approach(lambda s: found.append(s) or Face(torch.zeros(1), None, scores), scores, {NAMES[0]: 1.0}, {})
+    assert max(abs(strength) for one in found for strength in one.values()) == REACH

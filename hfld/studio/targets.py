@@ -10,8 +10,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from hfld.attributes import attribute_index
-from hfld.editors.base import CAP
 
+REACH = (
+    3.0  # largest strength, in the editor's own unit: beyond, pictures fall apart before scores are reached
+)
 PASSES = 6  # corrections, at most, each for one picture
 TOLERANCE = 0.02  # distance of a score from its goal that is near enough
 STEP = 2.0  # change of a strength in one pass: a score far from its goal says little about how far to go
@@ -59,7 +61,7 @@ def approach(
         gain = np.where(brought > 0, np.clip(brought, SLOWEST, FASTEST), gain)
         step = np.clip((_logit(np.clip(goal, TOLERANCE, 1 - TOLERANCE)) - _logit(scores)) / gain, -STEP, STEP)
         step = np.where(missing <= TOLERANCE / 2, 0.0, step)
-        before, seen, here = here, scores, np.clip(here + step, -CAP, CAP)
+        before, seen, here = here, scores, np.clip(here + step, -REACH, REACH)
         if np.array_equal(before, here):
             break
     return best

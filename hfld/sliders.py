@@ -116,7 +116,7 @@ class AttributeList(W.VBox):
         self.note = W.HTML(markup.hint(note))
         lines = [widget for head, rows in self._groups for widget in (head, *(row.box for row in rows))]
         scroll = Layout(max_height="560px", overflow="hidden auto", display="block")
-        heads = W.HTML(markup.columns("target", "R's score"))
+        heads = W.HTML(markup.columns("target", "score"))
         self.nothing = W.HTML()
         super().__init__([self.search, self.nothing, heads, W.VBox([*lines, self.note], layout=scroll)])
 

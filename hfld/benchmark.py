@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from hfld import editor_checks
 from hfld.attributes import EMOTIONS, REGIONS, attribute_index
@@ -30,8 +29,7 @@ from hfld.evaluation import Bench, Latents, Pairs, from_bytes, to_bytes
 from hfld.judges import Readings
 from hfld.models import Models
 from hfld.quantities import OUTER_EYE_CORNERS, inter_ocular
-from hfld.rows import COMPARISON, finish, rows_of
-from hfld.stats import resampling_counts
+from hfld.rows import COMPARISON
 
 LOCK = "_lock"
 TERM = "_hfld"
@@ -171,32 +169,10 @@ class Measures:
     density: LatentDensity
 
     def pairs(self, bench: Bench, latents: Latents, attribute: str) -> "BenchmarkPairs":
-        """For hfld.evaluation.evaluate's `pairs_of`."""
+        """For `pairs_of` of hfld.evaluation."""
         pairs = BenchmarkPairs(bench, latents, attribute)
         pairs.measures = self
         return pairs
-
-    def curves(
-        self,
-        bench: Bench,
-        latents: Latents,
-        editors: Mapping[str, Editor],
-        attributes: Sequence[str],
-        *,
-        factors: Sequence[float] = (0.5, 1.0, 1.5),
-        resamples: int = 500,
-        seed: int = 0,
-    ) -> pd.DataFrame:
-        """As hfld.evaluation.curves, of all that `pairs` reads."""
-        counts = resampling_counts(len(latents), resamples=resamples, seed=seed)
-        rows = []
-        for attribute in tqdm(attributes, desc="curves", disable=not bench.progress):
-            pairs, named = self.pairs(bench, latents, attribute), {"attribute": attribute, "counts": counts}
-            for factor in factors:
-                edits = {method: pairs.edit(editor, factor) for method, editor in editors.items()}
-                rows += rows_of(edits, strength=f"{factor:g}", **named)
-            rows += rows_of(pairs.fixed(), strength="nan", **named)
-        return finish(rows).rename(columns={"strength": "factor"}).astype({"factor": float})
 
 
 class BenchmarkPairs(Pairs):

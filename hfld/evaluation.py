@@ -307,6 +307,7 @@ def curves(
     attributes: Sequence[str],
     *,
     factors: Sequence[float] = (0.5, 1.0, 1.5),
+    pairs_of: type[Pairs] | Callable[[Bench, Latents, str], Pairs] = Pairs,
     resamples: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -314,7 +315,7 @@ def curves(
     counts = resampling_counts(len(latents), resamples=resamples, seed=seed)
     rows = []
     for attribute in tqdm(attributes, desc="curves", disable=not bench.progress):
-        pairs = Pairs(bench, latents, attribute)
+        pairs = pairs_of(bench, latents, attribute)
         for factor in factors:
             edits = {method: pairs.edit(editor, factor) for method, editor in editors.items()}
             rows += rows_of(edits, attribute=attribute, strength=f"{factor:g}", counts=counts)

@@ -273,7 +273,7 @@ def test_times_stand_in_every_cell(results, timed):
 
 def test_curves_have_every_quantity_for_every_method(bench, test_latents, editors, measures):
     some = {"factors": (0.5, 1.0), "resamples": 20}
-    found = measures.curves(bench, test_latents[:8], editors, ("Bald",), **some)
+    found = curves(bench, test_latents[:8], editors, ("Bald",), pairs_of=measures.pairs, **some)
     key = ["factor", "method", "quantity"]
     known = found.dropna(subset=["value"]).set_index(key)["value"]
     for quantity in CURVES:
@@ -297,8 +297,9 @@ def test_the_table_shows_every_group_and_is_written(
     for part in ("by region", "Table IV", "Table V", "Tables I-III", "won and lost", "exact counterfactual"):
         assert part in text
     assert "Baseline, locked" in text
-    curves = measures.curves(bench, test_latents[:8], editors, ATTRIBUTES, factors=(0.5, 1.0), resamples=20)
-    summary = write_benchmark(tmp_path, table, results[1], curves, about={"data": "toys"})
+    some = {"factors": (0.5, 1.0), "resamples": 20, "pairs_of": measures.pairs}
+    strengths = curves(bench, test_latents[:8], editors, ATTRIBUTES, **some)
+    summary = write_benchmark(tmp_path, table, results[1], strengths, about={"data": "toys"})
     for name in ("benchmark.csv", "benchmark.md", "benchmark.tex", "matching.csv", "curves.csv"):
         assert (tmp_path / name).stat().st_size > 0
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 from toy_bench import toy_bench, toy_editors
 
 from hfld import figures, plots
@@ -118,6 +119,16 @@ def test_saved_figures_are_equal_files(tmp_path):
     assert first == second
     assert first[:4] == b"\x89PNG"
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_palette_makes_a_drawing_smaller_and_keeps_its_look(tmp_path):
+    figure = Figure(figsize=(4, 3))
+    figure.subplots().plot(np.arange(9), RANDOM.random(9))
+    full, small = (Image.open(figures.save(figure, tmp_path / f"{n}.png", colours=n)) for n in (None, 64))
+    assert (tmp_path / "64.png").stat().st_size < 0.6 * (tmp_path / "None.png").stat().st_size
+    difference = np.asarray(full.convert("RGB"), int) - np.asarray(small.convert("RGB"), int)
+    assert np.abs(difference).mean() < 1
+    assert np.abs(difference).max() < 64
 
 
 def test_no_pyplot_is_needed():

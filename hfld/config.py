@@ -94,6 +94,7 @@ class DirectionsConfig:
     regression: Literal["corrected", "literal"]
     adversarial: Literal["nonsaturating", "saturating"]
     adversarial_every: int  # n: D's term at every n-th step, with n times its weight
+    content_every: int  # F's likewise
     discriminator: Literal["trained", "random"]  # the reference forgot to load its weights
     space: Literal["w+", "w"]
     attributes: Literal["all"] | tuple[str, ...]
@@ -136,6 +137,7 @@ _PAPER = {
     "regression": "corrected",
     "adversarial": "nonsaturating",
     "adversarial_every": 1,
+    "content_every": 1,
     "discriminator": "trained",
     "pool": 0,
 }

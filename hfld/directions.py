@@ -81,8 +81,9 @@ def train_directions(
         raise ValueError(
             f"seed: {config.seed}, expected 1 or more: with 0, steps would draw the test's latents"
         )
-    if config.adversarial_every < 1:
-        raise ValueError(f"adversarial_every: {config.adversarial_every}, expected 1 (every step) or more")
+    for key in ("adversarial_every", "content_every"):
+        if getattr(config, key) < 1:
+            raise ValueError(f"{key}: {getattr(config, key)}, expected 1 (every step) or more")
     if config.start == "regressed" and not config.pool:
         raise ValueError("start: regressed needs latents to regress on, and pool is 0; give it some hundreds")
     if team.size > 1 and config.lambda_adversarial and config.batch % (4 * team.size):
@@ -155,7 +156,7 @@ def _train_group(
         matrix.start_at(team.share(regressed(pool.ws[:, 0], pool.scores, axes)))
     rows = team.rows(config.batch)
     chance = edit_chances(config, names)
-    every = {"adversarial": config.adversarial_every}
+    every = {"adversarial": config.adversarial_every, "content": config.content_every}
 
     fast = compiled(models) if compile else models
 

@@ -34,6 +34,7 @@ CONFIG = DirectionsConfig(
     regression="corrected",
     adversarial="nonsaturating",
     adversarial_every=1,
+    content_every=1,
     discriminator="trained",
     space="w+",
     attributes=("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive"),
@@ -235,16 +236,18 @@ def test_the_landmark_term_keeps_landmarks_still(tmp_path):
     assert hfld.T[0].mean(dim=0)[2] > 0.8 * baseline.T[0].mean(dim=0)[2] > 0.3
 
 
-def test_a_rare_adversarial_term_weighs_the_same(tmp_path):
+@pytest.mark.parametrize("term", ["adversarial", "content"])
+def test_a_rare_term_weighs_the_same(tmp_path, term):
     always = fit(tmp_path / "a", steps=200)
-    rarely = fit(tmp_path / "b", steps=200, adversarial_every=4)
+    rarely = fit(tmp_path / "b", steps=200, **{f"{term}_every": 4})
     assert not torch.equal(always.T, rarely.T)
-    mean = [sum(row["adversarial"] for row in each.history) / 100 for each in (always, rarely)]
-    assert mean[0] == pytest.approx(mean[1], rel=0.05)
-    with pytest.raises(ValueError, match="adversarial_every: 0, expected 1"):
-        fit(tmp_path, adversarial_every=0)
-    silent = fit(tmp_path / "c", steps=1, adversarial_every=4)
-    assert torch.equal(silent.T, fit(tmp_path / "d", steps=1, lambda_adversarial=0.2).T)
+    mean = [sum(row[term] for row in each.history) / 100 for each in (always, rarely)]
+    assert mean[0] == pytest.approx(mean[1], rel=0.1)
+    with pytest.raises(ValueError, match=f"{term}_every: 0, expected 1"):
+        fit(tmp_path, **{f"{term}_every": 0})
+    silent = fit(tmp_path / "c", steps=1, **{f"{term}_every": 4})
+    weight = getattr(CONFIG, f"lambda_{term}")
+    assert torch.equal(silent.T, fit(tmp_path / "d", steps=1, **{f"lambda_{term}": 4 * weight}).T)
 
 
 def test_hfld_of_weight_zero_is_the_baseline(tmp_path):

@@ -17,7 +17,7 @@ from hfld.judges import read
 
 FLAT = 0.05
 """A loss is flat if the last fifth of the steps brought no more than this share of its whole fall, and still
-falling if it brought more beyond what the scatter of the log can do."""
+falling if it brought more beyond two standard errors."""
 FACTORS = (1.0, 0.5, 2.0, 4.0)
 """Strengths that are tried on an editor that moves too little: it may be weak, or past its peak."""
 
@@ -43,7 +43,7 @@ def curve(editor: Editor) -> pd.DataFrame:
     loss (the share of variance or eigenvalue by direction, the held-out accuracy by attribute).
     """
     if isinstance(editor, TrainedEditor):
-        rows = [{"part": "flow", **row} for row in editor.history]  # a row that names its part keeps it
+        rows = editor.history
     elif isinstance(editor, GanSpace):
         rows = _numbered("share of variance", editor.tensors["variance_ratio"])
     elif isinstance(editor, UnsupervisedEditor):
@@ -65,33 +65,26 @@ def _numbered(part: str, values: Sequence[float]) -> list[dict[str, Any]]:
     return [{"part": part, "step": i, "total": float(value)} for i, value in enumerate(values)]
 
 
-def flattening(history: pd.DataFrame) -> dict[str, float]:
-    """Part -> what the last fifth of the log gained over the fifth before, as a share of the whole fall.
+def watched(editor: Editor) -> pd.DataFrame:
+    """part, step, probe, total: the losses by which `flattening` judges (hfld.editors.trained.Watch)."""
+    rows = editor.watched if isinstance(editor, TrainedEditor) else []
+    return pd.DataFrame(rows, columns=["part", "step", "probe", "total"])
 
-    Negative where the loss rose again at last; 1 where it is higher than it began.
+
+def flattening(losses: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `watched` -> per part: gain, what the last fifth of the steps brought, as a share of the whole
+    fall (negative where the loss rose again at last; 1 where it is higher than it began), and its standard
+    error, that of the mean over probes.
     """
     found = {}
-    for part, rows in history.groupby("part", sort=False):
-        total = rows["total"].to_numpy()
-        fifth = max(1, len(total) // 5)
-        first, last = total[:fifth].mean(), total[-fifth:].mean()
-        before = total[-2 * fifth : -fifth].mean() if len(total) > fifth else first
-        found[part] = float((before - last) / (first - last)) if first > last else float(first < last)
-    return found
-
-
-def flattening_error(history: pd.DataFrame) -> dict[str, float]:
-    """Part -> standard error of `flattening`, from the scatter of the log within both fifths."""
-    found = {}
-    for part, rows in history.groupby("part", sort=False):
-        total = rows["total"].to_numpy()
-        fifth = max(1, len(total) // 5)
-        ends = total[-fifth:], total[-2 * fifth : -fifth]
-        fall = abs(total[:fifth].mean() - ends[0].mean())
-        known = fifth > 1 and fall > 0
-        error = sum(np.var(end, ddof=1) / fifth for end in ends) ** 0.5 if known else np.nan
-        found[part] = float(error / fall) if known else float("nan")
-    return found
+    for part, rows in losses.groupby("part", sort=False):
+        totals = rows.pivot(index="probe", columns="step", values="total")
+        first, before, last = (totals.iloc[:, i] for i in (0, -2, -1))
+        fall = (first - last).mean()
+        gain = (before - last).mean() / fall if fall > 0 else float(fall < 0)
+        error = (before - last).sem() / abs(fall) if fall else np.nan
+        found[part] = {"gain": gain, "error": error}
+    return pd.DataFrame.from_dict(found, orient="index", columns=["gain", "error"])
 
 
 def directions_table(editor: Editor, *, most: int = 3) -> pd.DataFrame:
@@ -188,18 +181,16 @@ def _exact_change(bench: Bench, latents: Latents, attribute: str) -> float:
 
 def report(method: str, editor: Editor, checks: pd.DataFrame, *, seconds: float) -> dict[str, Any]:
     """Plain values for results/<profile>/editors/<method>.json."""
-    trained = isinstance(editor, TrainedEditor)
-    flat, error = (f(curve(editor)) if trained else {} for f in (flattening, flattening_error))
+    losses = watched(editor)
+    flat = flattening(losses)
     failing = checks[~checks["moves"]]
     return {
         "method": method,
         "seconds": round(seconds, 1),
-        "flattening": {part: round(value, 4) for part, value in flat.items()},
-        "flattening_error": {
-            part: round(value, 4) if value == value else None for part, value in error.items()
-        },
-        "flat": all(value <= FLAT for value in flat.values()),
-        "still_falling": [part for part, value in flat.items() if value - 1.96 * error[part] > FLAT],
+        "losses": _plain(losses.groupby(["part", "step"], sort=False)["total"].mean().reset_index()),
+        "flattening": _plain(flat.rename_axis("part").reset_index()),
+        "flat": bool((flat["gain"] <= FLAT).all()),
+        "still_falling": flat.index[flat["gain"] - 1.96 * flat["error"] > FLAT].tolist(),
         "moves": checks.loc[checks["moves"], "attribute"].tolist(),
         "failing": dict(zip(failing["attribute"], failing["reason"], strict=True)),
         "targets": _plain(checks.drop(columns=["moves", "reason"])),

@@ -13,7 +13,11 @@ class EditorsConfig:
 
     latents: int  # training latents with the regressor's scores
     validation_latents: int  # held-out latents on which directions are named and strengths calibrated
-    schedule: Literal["profile", "full"]  # of trained networks: as the sections below say, or the references'
+    schedule: Literal[
+        "profile", "full"
+    ]  # of trained networks: as the sections below say, or the references':
+    # their widths and as many updates, over `latents` (they have 10,000 to 70,000); AdaTrans without its identity
+    # term, as the identity network of a profile is the tables' judge
     landmark_weight: float  # times the landmark loss, for the methods named ..._hfld
     moves: float  # an editor that moves the tuning judge's score by less is listed as failing
     precision: Literal["auto", "bf16", "fp32"]

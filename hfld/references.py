@@ -187,7 +187,7 @@ def _saved(
 ) -> Any:
     """The file that `kind.save` would write, and what it loads from it."""
     metadata = {"editor": kind.__name__, "config": asdict(config), "shape": list(shape), "scale": 1.0}
-    checkpoints.save(target, state, {**metadata, "history": [], "hashes": {}})
+    checkpoints.save(target, state, {**metadata, "history": [], "watched": [], "seconds": 0.0, "hashes": {}})
     try:
         return kind.load(Path(target), models=models)
     except RuntimeError as error:  # tensors that are missing or too many

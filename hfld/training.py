@@ -89,7 +89,8 @@ def train(
     }
     generators = dict(generators or {})
 
-    done, history, window = _resume(run_dir, fingerprint=fingerprint, parts=parts, generators=generators)
+    resumed = _resume(run_dir, fingerprint=fingerprint, parts=parts, generators=generators)
+    done, history, window, before = resumed
     if team.leads:
         _write_log(run_dir / LOG, history)
     started = time.monotonic()
@@ -103,6 +104,7 @@ def train(
             "fingerprint": json.dumps(fingerprint),
             "history": json.dumps(history),
             "window": json.dumps(window),
+            "seconds": before + time.monotonic() - started,
             "parts": {key: part.state_dict() for key, part in parts.items()},
             "generators": {key: generator.get_state() for key, generator in generators.items()},
             "rng": torch.get_rng_state(),
@@ -206,6 +208,11 @@ def finished(run_dir: Path | str, steps: int) -> bool:
     return path.is_file() and _read(path)["done"] >= steps
 
 
+def seconds_taken(run_dir: Path | str) -> float:
+    """By the training in `run_dir` up to its last checkpoint, over all interruptions."""
+    return _read(Path(run_dir) / CHECKPOINT)["seconds"]
+
+
 def cosine_schedule(steps: int, *, warmup: int = 0, final: float = 0.0) -> Callable[[int], float]:
     """Linear warm-up over `warmup` steps, then a half cosine from 1 down to `final`."""
 
@@ -237,10 +244,11 @@ def _resume(
     fingerprint: dict[str, Any],
     parts: Mapping[str, Stateful],
     generators: Mapping[str, torch.Generator],
-) -> tuple[int, list[dict[str, float]], dict[str, Any]]:
+) -> tuple[int, list[dict[str, float]], dict[str, Any], float]:
+    """Steps done, their log, the log's open window, seconds."""
     path = run_dir / CHECKPOINT
     if not path.is_file():
-        return 0, [], {}
+        return 0, [], {}, 0.0
     saved = _read(path)
     differences = _differences(json.loads(saved["fingerprint"]), fingerprint)
     if differences:
@@ -264,12 +272,14 @@ def _resume(
         saved["done"],
         json.loads(saved["history"]),
         {key: tuple(value) for key, value in json.loads(saved["window"]).items()},
+        saved["seconds"],
     )
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved.setdefault("seconds", 0.0)  # of a checkpoint that kept no time
         saved["done"], saved["fingerprint"]
     except Exception as error:
         raise ValueError(

@@ -21,7 +21,6 @@ from hfld.editor_checks import (
     directions_table,
     fitting_profile,
     flattening,
-    flattening_error,
     labels_table,
     report,
     settings_of,
@@ -44,29 +43,38 @@ def fitted():
     return fitted_editors(toy_models())
 
 
-def log(total):
-    return pd.DataFrame({"part": "flow", "step": range(len(total)), "total": total})
+def losses(*means, part="flow", scatter=0.0, seed=0):
+    """Rows of `watched`: a mean per time, of eight probes that differ."""
+    draws = np.random.default_rng(seed)
+    rows = [
+        {"part": part, "step": step, "probe": probe, "total": mean + probe + scatter * draws.normal()}
+        for step, mean in enumerate(means)
+        for probe in range(8)
+    ]
+    return pd.DataFrame(rows)
+
+
+def gain(*means):
+    return flattening(losses(*means)).loc["flow", "gain"]
 
 
 def test_a_loss_is_flat_when_its_end_brings_little():
-    falling = flattening(log([10.0 - i for i in range(10)]))["flow"]
-    assert falling == pytest.approx(2 / 8)
-    assert falling > FLAT
-    assert flattening(log([10, 4, 2, 1, 1, 1, 1, 1, 1, 1]))["flow"] == 0
-    assert flattening(log([-1.0, -5, -6, -6, -6, -6, -6, -6, -6, -6.1]))["flow"] < FLAT  # likelihoods
-    assert flattening(log([1.0, 2.0]))["flow"] == 1  # rose
-    assert flattening(log([1.0, 1.0]))["flow"] == 0
-    two = pd.concat([log([5, 1, 1, 1, 1]), log([5, 4, 3, 2, 1]).assign(part="path")])
-    assert list(flattening(two)) == ["flow", "path"]
+    assert gain(10, 8, 6, 4, 2, 0) == pytest.approx(1 / 5)
+    assert gain(10, 8, 6, 4, 2, 0) > FLAT
+    assert gain(10, 2, 1, 1, 1, 1) == pytest.approx(0)
+    assert 0 < gain(-1, -5, -6, -6, -6, -6.1) < FLAT  # likelihoods
+    assert gain(10, 2, 1, 1, 1, 2) == pytest.approx(-1 / 8)  # rose at last
+    assert gain(1, 2) == 1  # higher than it began
+    assert gain(1, 1) == 0
+    two = pd.concat([losses(5, 1, 1), losses(5, 4, 3, part="path")])
+    assert list(flattening(two).index) == ["flow", "path"]
+    assert flattening(losses().reindex(columns=["part", "step", "probe", "total"])).empty
 
 
-def test_the_error_of_flattening_is_that_of_repeated_logs():
-    draws = np.random.default_rng(0)
-    fall = np.r_[np.full(10, 10.0), np.ones(40)]
-    logs = [log(fall + 0.3 * draws.normal(size=50)) for _ in range(300)]
-    told = np.mean([flattening_error(one)["flow"] for one in logs])
-    assert told == pytest.approx(np.std([flattening(one)["flow"] for one in logs]), rel=0.15)
-    assert np.isnan(flattening_error(log([3.0, 2.0, 1.0]))["flow"])  # one value a fifth
+def test_the_error_of_flattening_is_that_of_other_probes():
+    found = pd.concat(flattening(losses(10, 4, 1, scatter=0.3, seed=seed)) for seed in range(300))
+    assert found["error"].mean() == pytest.approx(found["gain"].std(), rel=0.15)
+    assert flattening(losses(10, 4, 1)).loc["flow", "error"] == pytest.approx(0)  # probes fall alike
 
 
 def test_every_editor_has_a_curve(fitted):
@@ -134,7 +142,8 @@ def test_the_report_is_plain_json(bench, validation, fitted):
         assert found["failing"].keys() == {"Attractive"}
         assert found["moves"] == []
         assert found["targets"][0]["attribute"] == "Attractive"
-    assert found["flattening"].keys() == found["flattening_error"].keys() == {"flow"}
+    assert [row.keys() for row in found["flattening"]] == [{"part", "gain", "error"}]
+    assert [row["step"] for row in found["losses"]] == [0, 24, 48, 72, 96, 120]
 
 
 def test_settings_are_those_of_the_profile():

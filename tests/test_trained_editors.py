@@ -1,6 +1,8 @@
 """StyleFlow, SDFlow and AdaTrans in the toy world: they learn it, keep promises, come back from disk."""
 
+import itertools
 import sys
+import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -23,7 +25,7 @@ from hfld.editors import (
 )
 from hfld.editors.adatrans import OFFICIAL_ADATRANS, AdaTransConfig
 from hfld.editors.flow import OFFICIAL_SDFLOW, OFFICIAL_STYLEFLOW
-from hfld.editors.trained import distinct_rows, retarget
+from hfld.editors.trained import PROBES, Watch, distinct_rows, retarget
 from hfld.losses import landmark_loss
 
 KINDS = [StyleFlow, SDFlow, AdaTrans]
@@ -103,6 +105,8 @@ def test_saved_editor_edits_alike(kind, models, ws, tmp_path):
     loaded = kind.load(path, models=models)
     assert loaded.config == editor.config
     assert loaded.history == editor.history
+    assert loaded.watched == editor.watched
+    assert loaded.seconds == editor.seconds > 0
     assert torch.equal(loaded.edit(ws, NAMES[1], 0.7), editor.edit(ws, NAMES[1], 0.7))
     assert loaded.fit(toy_bank()) is loaded  # it came trained
     wrong = AdaTrans if kind is StyleFlow else StyleFlow
@@ -132,6 +136,7 @@ def test_interrupted_fit_continues_to_the_same_end(kind, tmp_path, monkeypatch):
     state = editor.fit(toy_bank()).network.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in straight.network.state_dict().items())
     assert editor.history == straight.history
+    assert editor.watched == straight.watched
     folders = len(list(tmp_path.iterdir()))
     bank = toy_bank()  # another bank is another run
     kind(editor.config, models=toy_models(), run_dir=tmp_path, progress=False).fit(
@@ -161,6 +166,45 @@ def test_landmark_term_holds_the_landmarks(kind, models, ws):
     assert config.for_method("styleflow").landmark_weight == 0
     with pytest.raises(ValueError, match=r"landmark_weight is 100\.0 but there is no landmarks network"):
         kind(config, models=toy_models(landmarks=False)).fit(toy_bank())
+
+
+@pytest.mark.parametrize("kind", [SDFlow, AdaTrans])
+def test_parts_without_the_landmark_term_are_trained_once(kind, tmp_path, monkeypatch):
+    first = {SDFlow: {"encoder_steps": 6, "flow_steps": 6}, AdaTrans: {"density_steps": 6}}[kind]
+    config = replace(CONFIGS[kind], steps=3, **first)
+    both = [replace(config, landmark_weight=weight) for weight in (0.0, 50.0)]
+
+    def fitted_in(folder, config):
+        return kind(config, models=toy_models(), run_dir=tmp_path / folder, progress=False).fit(toy_bank())
+
+    monkeypatch.setattr(time, "monotonic", itertools.count().__next__)  # every look at the clock is a second
+    without, term = (fitted_in("shared", config) for config in both)
+    parts = 1 + len(first)
+    assert len(list((tmp_path / "shared").iterdir())) == parts + 1
+    alone = fitted_in("alone", both[1])
+    state = alone.network.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in term.network.state_dict().items())
+    assert (term.history, term.watched) == (alone.history, alone.watched)
+    assert term.history[-1] != without.history[-1]
+    assert term.seconds == alone.seconds  # those of the shared parts count
+
+
+def test_a_loss_is_watched_on_the_same_latents():
+    module, seen = torch.nn.BatchNorm1d(1), []
+
+    def step(i):
+        seen.append(i)
+        return {"a": module(torch.full((2, 1), float(i))).sum(), "b": torch.ones(4)}
+
+    watch = Watch(step, module, 7)
+    for i in range(7):
+        watch.step(i)
+        watch.after(i)
+    probes = list(range(7, 7 + PROBES))
+    assert [row["step"] for row in watch.rows[::PROBES]] == [0, 1, 3, 4, 6, 7]
+    assert [row["probe"] for row in watch.rows] == 6 * list(range(PROBES))
+    assert seen[: PROBES + 2] == [*probes, 0, *probes[:1]]
+    assert module.num_batches_tracked == 7  # probes leave no trace
 
 
 @every

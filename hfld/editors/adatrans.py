@@ -128,13 +128,10 @@ class AdaTrans(TrainedEditor):
         return nn.ModuleDict({"trajectory": trajectory, "density": density})
 
     def _train(self, bank: Bank) -> None:
-        density = self._train_density(bank)
-        path = self._train_path(bank)
-        self.history = [{"part": "density", **row} for row in density] + [
-            {"part": "path", **row} for row in path
-        ]
+        self._train_density(bank)
+        self._train_path(bank)
 
-    def _train_density(self, bank: Bank) -> list[dict[str, float]]:
+    def _train_density(self, bank: Bank) -> None:
         config, density = self.config, self.network["density"]
         rows = distinct_rows(bank.ws).flatten(0, 1) / self.scale
 
@@ -142,13 +139,11 @@ class AdaTrans(TrainedEditor):
             index = batch_indices(i, count=len(rows), batch=config.density_batch, seed=config.seed)
             return {"likelihood": -density.log_prob(rows[index]) / rows.shape[1]}
 
-        history = self._loop(
-            "density", density, step, bank=bank, steps=config.density_steps, lr=config.density_lr
-        )
+        steps, lr = config.density_steps, config.density_lr
+        self._loop("density", density, step, bank=bank, steps=steps, lr=lr, shared=True)
         density.eval().requires_grad_(False)
-        return history
 
-    def _train_path(self, bank: Bank) -> list[dict[str, float]]:
+    def _train_path(self, bank: Bank) -> None:
         config, trajectory = self.config, self.network["trajectory"]
         read = columns_of(
             self.attributes + tuple(name for name in config.keeps if name not in self.attributes)
@@ -163,7 +158,7 @@ class AdaTrans(TrainedEditor):
             drawn = slice(config.image_batch)
             return terms | self._image_terms(ws[drawn], offsets[-1][drawn], target[drawn], read)
 
-        return self._loop("path", trajectory, step, bank=bank, steps=config.steps, lr=config.lr)
+        self._loop("path", trajectory, step, bank=bank, steps=config.steps, lr=config.lr)
 
     def _targets(self, scores: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Scores [N, A + keeps] -> the same with one attribute of each at 0 or 1, and conditions [N, A]."""

@@ -87,7 +87,8 @@ def fit_editor(
     editor = MAKERS[name](models, profile, validation, progress).fit(bank)
     path = editor_file(profile.paths.weights, name)
     editor.save(path)
-    return Fitted(editor, path, time.monotonic() - started)
+    seconds = editor.seconds if isinstance(editor, TrainedEditor) else time.monotonic() - started
+    return Fitted(editor, path, seconds)
 
 
 def _ganspace(models: Models, profile: Profile, validation: Validation, progress: bool) -> GanSpace:

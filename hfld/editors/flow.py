@@ -6,7 +6,7 @@ The strength is a change of the attribute's score, so that target - score asks f
 number is allowed, also beyond [0, 1], where the flow extrapolates. The flow treats each row of ws alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +22,7 @@ from hfld.networks.flows import ConditionalFlow, hutchinson, standard_normal_log
 from hfld.networks.resnet import ResNet
 from hfld.training import batch_indices
 
+KEPT = 1 << 30  # bytes of images that a fit keeps
 DEGREES = {"Male": 1.5, "Eyeglasses": 2.5, "Bald": 2.0, "No_Beard": 1.7, "Young": 0.93}
 """StyleFlow's factors on the change of a condition, for its attributes under CelebA's names.
 
@@ -208,7 +209,7 @@ class StyleFlow(_FlowEditor):
             redrawn = self._images((self.scale * edited).expand_as(ws))
             return {"likelihood": nll, "landmark": self._landmark_term(original, redrawn)}
 
-        self.history = self._loop("flow", self.network, step, bank=bank, steps=config.steps, lr=config.lr)
+        self._loop("flow", self.network, step, bank=bank, steps=config.steps, lr=config.lr)
 
 
 class SDFlow(_FlowEditor):
@@ -254,13 +255,11 @@ class SDFlow(_FlowEditor):
             with context():
                 return encoder(images).float()
 
-        def draw(ws: Tensor) -> Tensor:
-            with torch.no_grad():
-                return self._images(ws)
+        draw = self._original_images(bank)
 
         def classify(i: int) -> dict[str, Tensor]:
             index = batch_indices(i, count=len(rows), batch=config.encoder_batch, seed=config.seed)
-            return {"cross_entropy": regression_loss(encode(draw(bank.ws[index])), scores[index])}
+            return {"cross_entropy": regression_loss(encode(draw(index)), scores[index])}
 
         def density(i: int) -> dict[str, Tensor]:
             index = batch_indices(i, count=len(rows), batch=config.flow_batch, seed=config.seed)
@@ -269,7 +268,7 @@ class SDFlow(_FlowEditor):
         def joint(i: int) -> dict[str, Tensor]:
             generator = self._generator(i)
             index = batch_indices(i, count=len(rows), batch=config.batch, seed=config.seed)
-            images = draw(bank.ws[index])
+            images = draw(index)
             condition = encode(images)
             z, nll = self._encode(rows[index], condition, generator)
             target = retarget(condition, generator)
@@ -290,12 +289,19 @@ class SDFlow(_FlowEditor):
             ("density", self._flow, density, config.flow_steps),
             ("flow", self.network, joint, config.steps),
         )
-        self.history = [
-            {"part": part, **row}
-            for part, module, step, steps in parts
-            if steps
-            for row in self._loop(part, module, step, bank=bank, steps=steps, lr=config.lr)
-        ]
+        for part, module, step, steps in parts:
+            if steps:
+                alone = module is not self.network
+                self._loop(part, module, step, bank=bank, steps=steps, lr=config.lr, shared=alone)
+
+    @torch.no_grad()
+    def _original_images(self, bank: Bank) -> Callable[[Tensor], Tensor]:
+        """Places in the bank -> G of its latents: drawn once where they all find room, else every time."""
+        size = self._images(bank.ws[:1]).nbytes * len(bank.ws)
+        if size > KEPT:
+            return torch.no_grad()(lambda index: self._images(bank.ws[index]))
+        images = torch.cat([self._images(ws) for ws in bank.ws.split(64)])
+        return lambda index: images[index]
 
 
 def _mse(a: Tensor, b: Tensor) -> Tensor:

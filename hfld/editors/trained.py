@@ -1,6 +1,7 @@
 """What editors with networks of their own share: fitting in the one loop, files, and the image losses."""
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,7 +18,10 @@ from hfld.config import read_section
 from hfld.editors.base import Bank
 from hfld.losses import landmark_loss
 from hfld.models import Models, autocast
-from hfld.training import cosine_schedule, run_folder, train
+from hfld.training import cosine_schedule, run_folder, seconds_taken, train
+
+FIFTHS = 5  # after each of them, and before the first, `Watch` looks at the loss
+PROBES = 8  # batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,9 @@ class TrainedEditor:
         self.network: nn.Module | None = None
         self.shape: tuple[int, int] | None = None  # (L, w_dim)
         self.scale = 1.0  # unit of the latents inside the network
-        self.history: list[dict[str, Any]] = []  # training terms, as `hfld.training.train` logs them
+        self.history: list[dict[str, Any]] = []  # part, and what `hfld.training.train` logs
+        self.watched: list[dict[str, Any]] = []  # part, and the rows of its Watch
+        self.seconds = 0.0  # that its trainings took, whichever fit they were first needed for
         self._read: dict[str, tuple[Tensor, Tensor]] = {}  # what -> ws, reading
 
     @property
@@ -121,6 +127,8 @@ class TrainedEditor:
             "shape": list(self.shape),
             "scale": self.scale,
             "history": self.history,
+            "watched": self.watched,
+            "seconds": self.seconds,
             "hashes": dict(self.models.hashes) if self.models else {},
         }
         checkpoints.save(path, self.network.state_dict(), metadata)
@@ -137,7 +145,8 @@ class TrainedEditor:
             read_section(cls.config_type, metadata["config"], where=f"{path}, config"), models=models
         )
         editor.shape, editor.scale = tuple(metadata["shape"]), metadata["scale"]
-        editor.history = metadata["history"]
+        editor.history, editor.watched = metadata["history"], metadata["watched"]
+        editor.seconds = metadata["seconds"]
         editor.network = editor._network(*editor.shape)
         editor.network.load_state_dict(tensors)
         editor._finish()
@@ -172,6 +181,7 @@ class TrainedEditor:
 
     def _set_up(self, bank: Bank) -> None:
         self.shape = tuple(bank.ws.shape[1:])
+        self.history, self.watched, self.seconds = [], [], 0.0
         if self.config.standardise:
             self.scale = float(bank.ws.flatten(0, 1).std(dim=0).square().mean().sqrt())
         with torch.random.fork_rng(devices=[]):
@@ -200,37 +210,44 @@ class TrainedEditor:
 
     def _loop(
         self,
-        part: str,  # what is trained, beside the progress bar
+        part: str,
         module: nn.Module,
         step: Callable[[int], Mapping[str, Tensor]],
         *,
         bank: Bank,
         steps: int,
         lr: float,
-    ) -> list[dict[str, float]]:
+        shared: bool = False,  # without the landmark term: trained once for the methods with and without it
+    ) -> None:
         """Train `module` with Adam; `step` gives weighted terms and is a function of its number alone."""
         fingerprint = {
             "editor": type(self).__name__,
             "part": part,
-            "config": asdict(self.config),
+            "config": asdict(replace(self.config, landmark_weight=0.0) if shared else self.config),
             "inputs": self._inputs(),
             "bank": digest(bank.ws, bank.scores),
         }
+        watch = Watch(step, module, steps)
         folder = tempfile.TemporaryDirectory() if self.run_dir is None else nullcontext(self.run_dir)
         with folder as root:
-            return train(
-                step=step,
+            run_dir = run_folder(root, fingerprint, code=(type(self), TrainedEditor, landmark_loss))
+            history = train(
+                step=watch.step,
                 optimizer=torch.optim.Adam(module.parameters(), lr=lr),
-                state={part: module},
+                state={part: module, "watch": watch},
                 steps=steps,
-                run_dir=run_folder(root, fingerprint, code=(type(self), TrainedEditor, landmark_loss)),
+                run_dir=run_dir,
                 fingerprint=fingerprint,
                 schedule=cosine_schedule(steps) if self.config.schedule == "cosine" else None,
+                after=watch.after,
                 log_every=max(1, steps // 50),
                 save_every=max(1, steps // 10),
                 progress=self.progress,
                 name=f"{type(self).__name__} {part}",
             )
+            self.seconds += seconds_taken(run_dir)
+        self.history += [{"part": part, **row} for row in history]
+        self.watched += [{"part": part, **row} for row in watch.rows]
 
     def _images(self, ws: Tensor) -> Tensor:
         with autocast(self.config.precision, self._connected().device)():
@@ -245,6 +262,44 @@ class TrainedEditor:
             pred = models.points(edited)
         loss = landmark_loss(pred, target, norm=config.landmark_norm, unit=config.landmark_unit)
         return config.landmark_weight * loss
+
+
+class Watch:
+    """The loss on the same latents with the same random numbers, before training and after every fifth of it.
+
+    Those of steps beyond the last. Unlike the training log it does not scatter from one time to the next.
+    """
+
+    def __init__(self, step: Callable[[int], Mapping[str, Tensor]], module: nn.Module, steps: int) -> None:
+        self.rows: list[dict[str, float]] = []  # step, probe, total
+        self._step, self._module, self._steps = step, module, steps
+        self._times = {round(steps * fifth / FIFTHS) for fifth in range(1, FIFTHS + 1)}
+
+    def step(self, i: int) -> Mapping[str, Tensor]:
+        """The step i itself, with a look before the first."""
+        if i == 0:
+            self._measure(0)
+        return self._step(i)
+
+    def after(self, i: int) -> None:
+        if i + 1 in self._times:
+            self._measure(i + 1)
+
+    def _measure(self, done: int) -> None:
+        kept = {name: buffer.clone() for name, buffer in self._module.named_buffers()}
+        for probe in range(PROBES):
+            terms = self._step(self._steps + probe)
+            total = sum(term.mean().item() for term in terms.values())
+            self.rows.append({"step": done, "probe": probe, "total": total})
+        with torch.no_grad():  # batch normalization counted the probes
+            for name, buffer in self._module.named_buffers():
+                buffer.copy_(kept[name])
+
+    def state_dict(self) -> dict[str, str]:
+        return {"rows": json.dumps(self.rows)}
+
+    def load_state_dict(self, state: Mapping[str, str]) -> None:
+        self.rows = json.loads(state["rows"])
 
 
 def as_strengths(strength: float | Tensor, ws: Tensor) -> Tensor:

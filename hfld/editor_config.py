@@ -9,15 +9,14 @@ class EditorsConfig:
     """What the editors that are not direction matrices learn from (hfld/editors/fitting.py, 03_editors).
 
     Those with networks of their own learn the attributes of the section `directions`, as T does.
+    `schedule: full` takes the references' widths and as many updates as theirs, over `latents` (they have
+    10,000 to 70,000); AdaTrans goes without its identity term there, as a profile's identity network is the
+    judge of its tables.
     """
 
     latents: int  # training latents with the regressor's scores
     validation_latents: int  # held-out latents on which directions are named and strengths calibrated
-    schedule: Literal[
-        "profile", "full"
-    ]  # of trained networks: as the sections below say, or the references':
-    # their widths and as many updates, over `latents` (they have 10,000 to 70,000); AdaTrans without its identity
-    # term, as the identity network of a profile is the tables' judge
+    schedule: Literal["profile", "full"]  # of trained networks: the sections below, or the references'
     landmark_weight: float  # times the landmark loss, for the methods named ..._hfld
     moves: float  # an editor that moves the tuning judge's score by less is listed as failing
     precision: Literal["auto", "bf16", "fp32"]

@@ -71,9 +71,7 @@ class LandmarksConfig:
 class DirectionsConfig:
     """Training of a direction matrix T (02_directions)."""
 
-    preset: Literal[
-        "custom", "paper", "official", "printed"
-    ]  # custom: as the keys below say; the others replace them (PRESETS)
+    preset: Literal["custom", "paper", "official", "printed"]  # for keys that a profile leaves out (PRESETS)
     steps: int
     batch: int
     lr: float  # Adam, betas (.5, .99)
@@ -106,7 +104,7 @@ class DirectionsConfig:
     seed: int
 
     def resolved(self) -> "DirectionsConfig":
-        """The section with its preset spelled out."""
+        """The section as its preset has it; a profile's is spelled out as it is read."""
         return replace(self, **PRESETS[self.preset], preset="custom") if self.preset != "custom" else self
 
     def for_method(self, method: str) -> "DirectionsConfig":
@@ -129,7 +127,10 @@ _PAPER = {
     "lambda_regression": 10.0,
     "lambda_content": 0.05,
     "lambda_adversarial": 0.05,
+    "lambda_landmark": 768.0,  # 3 per pixel at 256
     "lambda_latent": 0.0,
+    "landmark_norm": "l1",
+    "landmark_unit": "normalized",
     "sampling": "delta",
     "edited": None,
     "focus": (),
@@ -144,10 +145,10 @@ _PAPER = {
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
     "official": {**_PAPER, "sampling": "uniform", "discriminator": "random"},
-    "printed": {**_PAPER, "lambda_landmark": 0.5e6, "landmark_norm": "l1", "landmark_unit": "normalized"},
+    "printed": {**_PAPER, "lambda_landmark": 0.5e6},
 }
-"""The paper's hyperparameters, and what its baseline's code does; the landmark term is the profile's own, but
-for "printed": the paper's lambda_4 with its printed formula (1953 per pixel at 256).
+"""The paper's hyperparameters, and what its baseline's code does, with a weight of the landmark term that
+nobody calibrated; "printed" has the paper's lambda_4 with its printed formula (1953 per pixel at 256).
 """
 
 
@@ -285,6 +286,8 @@ def load_profile(name: str, *, root: Path = ROOT) -> Profile:
         raise ValueError(f"profiles/{name}.yaml is not YAML: {' '.join(str(error).split())}") from error
     where = f"profiles/{name}.yaml"
     expected = sections_of(values)
+    if isinstance(values, dict) and "directions" in values:
+        values["directions"] = _spelled_out(values["directions"])
     _check_keys(values, ("profile", *expected), required=("profile", *expected), where=where)
     if values["profile"] != name:
         raise ValueError(f"{where}: profile is {values['profile']!r}, expected the file's own name {name!r}")
@@ -303,6 +306,13 @@ def load_profile(name: str, *, root: Path = ROOT) -> Profile:
                 raise ValueError(f"{where}, section {section}, {key}: {error}") from None
     _check_values(sections, where)
     return Profile(name=name, root=root, **sections)
+
+
+def _spelled_out(section: Any) -> Any:
+    """`directions` with the keys of its preset; those that the profile writes itself stay."""
+    preset = section.get("preset") if isinstance(section, dict) else None
+    known = isinstance(preset, str) and preset in PRESETS
+    return {**PRESETS[preset], **section, "preset": "custom"} if known else section
 
 
 def _check_values(sections: dict[str, Any], where: str) -> None:

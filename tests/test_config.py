@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from hfld import config
-from hfld.config import METHODS, ROOT, load_profile, sections_of
+from hfld.config import METHODS, PRESETS, ROOT, load_profile, sections_of
 
 PROFILES = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
 
@@ -34,7 +34,10 @@ def test_profile_keys_equal_dataclass_fields(name):
     expected = sections_of(values)
     assert list(values) == ["profile", *expected]
     for section, cls in expected.items():
-        assert set(values[section]) == {field.name for field in dataclasses.fields(cls)}, section
+        implied = PRESETS.get(values[section].get("preset"), {})
+        assert set(values[section]) == {field.name for field in dataclasses.fields(cls)} - set(implied), (
+            section
+        )
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -116,8 +119,17 @@ def test_photographs_are_the_papers_setting():
         assert weights == (10, 0.05, 0.05)
         assert directions.attributes == "all"
         assert profile.tables.latents == 1000
+        assert profile.directions.preset == "custom"  # spelled out
         printed = dataclasses.replace(profile.directions, preset="printed").resolved()
         assert (printed.lambda_landmark, printed.landmark_norm) == (0.5e6, "l1")
+
+
+def test_a_preset_stands_for_keys_that_are_left_out(edited):
+    root = edited(r"^  preset: custom\n(  steps: \d+)\n  batch: .*\n  lr: .*", r"  preset: official\n\1")
+    written, read = load_profile("smoke").directions, load_profile("smoke", root=root).directions
+    official = PRESETS["official"]
+    assert (read.batch, read.lr) == (official["batch"], official["lr"]) != (written.batch, written.lr)
+    assert read == dataclasses.replace(written, batch=read.batch, lr=read.lr)  # what is written counts more
 
 
 def test_only_photographs_have_their_sections(edited):

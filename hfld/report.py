@@ -22,10 +22,12 @@ MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 """Between these two lines of the README stands the overview."""
 
 ASIDE = (
-    ("sweep/landmark_weight", "The weight of the landmark term, on validation latents"),
-    ("seeds/spread", "Other training seeds, and twice the steps"),
+    ("sweep/landmark_weight", "The weight of the landmark term, on validation latents", "06_sweep"),
+    ("seeds/spread", "Other training seeds, and twice the steps", "07_seeds"),
 )
-"""Picture and table (PNG, CSV) of what runs outside the default pipeline, and its heading."""
+"""Picture and table (PNG, CSV) of what runs outside the default pipeline, its heading and its notebook."""
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 FIRST = ("headline", "counterfactual", "table1", "table2", "table3", "table4", "table5")
 """Tables in the order of reading; the others follow by name."""
@@ -50,23 +52,30 @@ def report(results: Path, *, base: Path, title: str = "Results") -> str:
     for strength in ("matched", "native"):
         if strength in tree:
             unmatched = _unmatched(tree.get("matching", {})) if strength == "matched" else set()
-            parts += [f"## What the numbers say, {strength} strength", *sentences(tree[strength], unmatched)]
+            parts.append(f"## What the numbers say, {strength} strength")
+            parts += [_made_by("04_tables", base), *sentences(tree[strength], unmatched)]
     parts += [text for text in [_matching(tree.get("matching", {}))] if text]
     figures = sorted((results / "figures").glob("*.png"))
     if figures:
-        parts.append("## Figures")
+        parts += ["## Figures", _made_by("05_figures", base)]
         parts += [_figure(results, base, f"figures/{p.stem}") for p in figures if p.stem != "headline"]
-    for stem, heading in ASIDE:
+    for stem, heading, notebook in ASIDE:
         if (results / f"{stem}.png").is_file():
             link = _link(results / f"{stem}.csv", base)
-            parts += [f"## {heading}", _figure(results, base, stem), f"([csv]({link}))"]
+            parts += [
+                f"## {heading}",
+                _made_by(notebook, base),
+                _figure(results, base, stem),
+                f"([csv]({link}))",
+            ]
     page = results / "benchmark" / "README.md"
     if page.is_file():
         parts += [
             "## All editors",
+            _made_by("08_benchmark", base),
             f"The benchmark of all editors has [a page of its own]({_link(page, base)}).",
         ]
-    parts.append("## Tables")
+    parts += ["## Tables", _made_by("04_tables", base)]
     files = {path.stem: path for path in sorted((results / "tables").glob("*.md"))}
     for name in [*(n for n in FIRST if n in files), *(n for n in files if n not in FIRST)]:
         links = [f"[{kind}]({_link(files[name].with_suffix('.' + kind), base)})" for kind in ("csv", "tex")]
@@ -164,6 +173,10 @@ def _figure(results: Path, base: Path, stem: str) -> str:
 
 def _link(path: Path, base: Path) -> str:
     return Path(os.path.relpath(path, base)).as_posix()
+
+
+def _made_by(notebook: str, base: Path) -> str:
+    return f"Made by [{notebook}]({_link(NOTEBOOKS / f'{notebook}.ipynb', base)})."
 
 
 def _value(cell: dict[str, Any]) -> str:

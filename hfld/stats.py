@@ -56,23 +56,6 @@ def bootstrap_means(values: np.ndarray, counts: np.ndarray) -> Estimates:
     return Estimates(value=mean, draws=draws, n=n, dropped=len(values) - n)
 
 
-def bootstrap_ratio(numerator: np.ndarray, denominator: np.ndarray, counts: np.ndarray) -> Estimates:
-    """Ratio of two means, numerator [N, K] over denominator [N]: both are resampled with the same latents."""
-    above = bootstrap_means(numerator, counts)
-    below = bootstrap_means(denominator, counts)
-    return Estimates(
-        value=safe_ratio(above.value, below.value),
-        draws=safe_ratio(above.draws, below.draws),
-        n=above.n,
-        dropped=above.dropped,
-    )
-
-
-def bootstrap_difference(first: np.ndarray, second: np.ndarray, counts: np.ndarray) -> Estimates:
-    """Mean of first - second [N, K] on the same latents; a latent missing in either is dropped from both."""
-    return bootstrap_means(np.asarray(first, np.float64) - np.asarray(second, np.float64), counts)
-
-
 def safe_ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """above / below, NaN where below is 0."""
     above, below = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))

@@ -59,6 +59,15 @@ def jupyter_lab(root: Path, settings: Path) -> Iterator[str]:
 
 
 @contextmanager
+def jupyter_notebook(root: Path) -> Iterator[str]:
+    """Notebook 7 over the folder `root`; yields its address."""
+    port = free_port()
+    arguments = [*LAB, f"--port={port}", f"--ServerApp.root_dir={root}"]
+    with server(["notebook", *arguments], root, f"http://127.0.0.1:{port}", "/api/status") as address:
+        yield address
+
+
+@contextmanager
 def voila(root: Path, notebook: str) -> Iterator[str]:
     """Voila over one notebook; yields its address."""
     port = free_port()
@@ -132,5 +141,16 @@ def run_all(view, address: str, notebook: str) -> None:
     view.goto(f"{address}/lab/tree/{notebook}?reset")
     view.wait_for_selector(".jp-Notebook .jp-CodeCell")
     view.wait_for_selector("#jp-main-statusbar >> text=/\\| Idle/")
+    _press_run_all(view)
+
+
+def run_all_in_notebook_7(view, address: str, notebook: str) -> None:
+    view.goto(f"{address}/notebooks/{notebook}")
+    view.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    view.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached")
+    _press_run_all(view)
+
+
+def _press_run_all(view) -> None:
     view.click(".lm-MenuBar-itemLabel:text-is('Run')")
     view.click("text=Run All Cells")

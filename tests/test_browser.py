@@ -1,4 +1,4 @@
-"""The editor in a real browser, as a person uses it: JupyterLab and Voila on the smoke profile.
+"""The editor in a real browser, as a person uses it: JupyterLab, Notebook 7 and Voila on the smoke profile.
 
 Skipped where there is no Chromium (Debian: apt-get install chromium), unless HFLD_BROWSER=1 asks for it.
 """
@@ -47,6 +47,13 @@ def test_jupyter_lab(project, tmp_path):
     with browser.jupyter_lab(project, tmp_path) as address, browser.page(failure) as view:
         browser.run_all(view, address, NOTEBOOK)
         use(view, project, "lab")
+
+
+def test_notebook_7(project):
+    failure = project / "runs" / "notebook_failed.png"
+    with browser.jupyter_notebook(project) as address, browser.page(failure) as view:
+        browser.run_all_in_notebook_7(view, address, NOTEBOOK)
+        use(view, project, "notebook")
 
 
 def test_voila(project):

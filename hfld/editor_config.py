@@ -78,6 +78,7 @@ class SDFlowFit:
     encoder_width: int
     encoder_steps: int  # the encoder alone, before all terms together
     flow_steps: int  # the flow alone, after the encoder
+    weight_distillation: float  # holds the encoder to R; with little, encoder and flow agree on another sign
     weight_information: float  # times a mean over the attributes, of which an edit changes one
 
 

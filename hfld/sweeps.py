@@ -3,17 +3,21 @@ steps, to trust it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.stats import t as student
+from torch import Tensor
 
 from hfld.config import DirectionsConfig
 from hfld.directions import train_directions
 from hfld.editors import Editor, LinearEditor
 from hfld.evaluation import Bench, Latents, evaluate
 from hfld.losses import weight_for_pixel
+from hfld.models import Models
 
 PER_PIXEL = (0.0, 0.03, 0.1, 0.3, 1.0)
 """Weights of the landmark term per pixel at 256 (hfld.losses.weight_per_pixel); 0 is the baseline."""
@@ -84,32 +88,73 @@ def variants(config: DirectionsConfig, *, seeds: Sequence[int] = (1, 2, 3)) -> d
     return named | {DOUBLED: replace(config, seed=seeds[0], steps=2 * config.steps)}
 
 
-def repeat(
+Trainings = Mapping[str, Mapping[str, LinearEditor]]
+"""Variant -> method -> the trained T."""
+
+
+def train_variants(
     configs: Mapping[str, DirectionsConfig],
+    models: Models,
+    *,
+    run_dir: Path,
+    methods: tuple[str, str] = ("baseline", "hfld"),
+    progress: bool = True,
+) -> Trainings:
+    """Train both methods with each configuration."""
+    found: dict[str, dict[str, LinearEditor]] = {}
+    for variant, config in configs.items():
+        found[variant] = {}
+        for method in methods:
+            trained = train_directions(models, config, method=method, run_dir=run_dir, progress=progress)
+            found[variant][method] = LinearEditor(trained.T, trained.attributes)
+    return found
+
+
+def repeat(
+    trainings: Trainings,
     bench: Bench,
     test: Latents,
     validation: Latents,
     attributes: Sequence[str],
     *,
-    run_dir: Path,
-    methods: tuple[str, str] = ("baseline", "hfld"),
     resamples: int = 2000,
-    progress: bool = True,
 ) -> pd.DataFrame:
-    """Train both methods with each configuration -> the tidy rows of `evaluate`, with a column `variant`."""
+    """Judge each variant -> the tidy rows of `evaluate`, with a column `variant`."""
     frames = []
-    for variant, config in configs.items():
-        editors: dict[str, Editor] = {}
-        for method in methods:
-            trained = train_directions(
-                bench.models, config, method=method, run_dir=run_dir, progress=progress
-            )
-            editors[method] = LinearEditor(trained.T, trained.attributes)
+    for variant, editors in trainings.items():
         rows, _ = evaluate(
-            bench, test, editors, attributes, validation=validation, reference=methods, resamples=resamples
+            bench,
+            test,
+            editors,
+            attributes,
+            validation=validation,
+            reference=tuple(editors),
+            resamples=resamples,
         )
         frames.append(rows.assign(variant=variant))
     return pd.concat(frames, ignore_index=True)
+
+
+def agreement(trainings: Trainings, attributes: Sequence[str]) -> pd.DataFrame:
+    """How alike the directions of different trainings are, per method and attribute.
+
+    cosine: of T_k [L, w_dim], mean over the pairs of seeds; doubled: of the training with twice the steps,
+    mean over the other seeds (its own is left out: it began at the same place).
+    """
+    own, *others = (name for name in trainings if name != DOUBLED)
+    pairs = {"cosine": list(combinations((own, *others), 2))}
+    if DOUBLED in trainings:
+        pairs["doubled"] = [(DOUBLED, other) for other in others]
+    found = []
+    for method, attribute in product(trainings[own], attributes):
+        rows = {name: editors[method].direction(attribute) for name, editors in trainings.items()}
+        row = {name: np.mean([_cosine(rows[a], rows[b]) for a, b in pair]) for name, pair in pairs.items()}
+        found.append({"method": method, "attribute": attribute} | row)
+    return pd.DataFrame(found)
+
+
+def _cosine(a: Tensor, b: Tensor) -> float:
+    return torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).item()
 
 
 def spread(rows: pd.DataFrame, quantities: Sequence[str] = CURVE) -> pd.DataFrame:

@@ -3,13 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from test_directions import CONFIG
 from toy_bench import toy_bench
 
+from hfld.editors import LinearEditor
 from hfld.losses import weight_for_pixel
 from hfld.sweeps import (
     CURVE,
     DOUBLED,
+    agreement,
     further_training,
     heaviest,
     kept_change,
@@ -17,6 +20,7 @@ from hfld.sweeps import (
     repeat,
     spread,
     sweep_landmark_weight,
+    train_variants,
     variants,
 )
 
@@ -54,16 +58,9 @@ def test_variants_differ_in_the_seed_or_in_the_steps_alone():
 def test_trainings_are_repeated_and_their_spread_is_told(tmp_path, bench):
     test = bench.latents(16, seed=1, split="test")
     validation = bench.latents(8, seed=1, split="validation", judged=False)
-    rows = repeat(
-        variants(SHORT, seeds=(1, 2)),
-        bench,
-        test,
-        validation,
-        NAMES[:1],
-        run_dir=tmp_path,
-        resamples=50,
-        progress=False,
-    )
+    configs = variants(SHORT, seeds=(1, 2))
+    trainings = train_variants(configs, bench.models, run_dir=tmp_path, progress=False)
+    rows = repeat(trainings, bench, test, validation, NAMES[:1], resamples=50)
     assert set(rows["variant"]) == {"seed 1", "seed 2", DOUBLED}
     told = spread(rows)
     assert (told["trainings"] == 2).all()
@@ -75,6 +72,21 @@ def test_trainings_are_repeated_and_their_spread_is_told(tmp_path, bench):
     assert told["doubled"] == values[DOUBLED]
     assert told["doubled_inside"] == (told["least"] <= told["doubled"] <= told["most"])
     assert told["lo"] < told["mean"] < told["hi"]
+
+
+def test_agreement_is_between_different_seeds():
+    one, other = torch.eye(2)
+    directions = {"seed 1": one, "seed 2": other, "seed 3": one + other, DOUBLED: 3 * one}
+    trainings = {
+        name: {"baseline": LinearEditor(direction[None, None], ["Male"])}
+        for name, direction in directions.items()
+    }
+    (row,) = agreement(trainings, ["Male"]).to_dict("records")
+    assert (row["method"], row["attribute"]) == ("baseline", "Male")
+    assert row["cosine"] == pytest.approx((0 + 2 * 0.5**0.5) / 3)
+    assert row["doubled"] == pytest.approx((0 + 0.5**0.5) / 2)
+    del trainings[DOUBLED]
+    assert "doubled" not in agreement(trainings, ["Male"])
 
 
 @pytest.mark.parametrize(("between", "latents"), [(1.0, 0.1), (1.0, 1.0), (0.1, 1.0)])

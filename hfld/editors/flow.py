@@ -67,7 +67,8 @@ class SDFlowConfig(FlowConfig):
 
     steps: int = 400
     batch: int = 8  # every latent of a batch is drawn, twice
-    lr: float = 1.0e-3
+    lr: float = 3.0e-4  # of all terms together
+    first_lr: float = 1.0e-3  # of encoder and flow alone
     weight_distillation: float = 1.0  # E(x) against R's scores
     weight_likelihood: float = 1.0
     weight_information: float = 1.0  # E(x') against the condition that made x'
@@ -292,7 +293,8 @@ class SDFlow(_FlowEditor):
         for part, module, step, steps in parts:
             if steps:
                 alone = module is not self.network
-                self._loop(part, module, step, bank=bank, steps=steps, lr=config.lr, shared=alone)
+                lr = config.first_lr if alone else config.lr
+                self._loop(part, module, step, bank=bank, steps=steps, lr=lr, shared=alone)
 
     @torch.no_grad()
     def _original_images(self, bank: Bank) -> Callable[[Tensor], Tensor]:

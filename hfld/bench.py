@@ -11,7 +11,7 @@ measured (a large product, a large copy). Writes bench.csv and bench.md.
 import argparse
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Setting:
     pool: bool = False  # G(w), R(G(w)) and H(G(w)) are kept, not made in every step
     compiled: bool = False  # torch.compile
     graphs: bool = False  # CUDA graphs
+    every: int = 1  # updates that are timed together, of which the first has D's and F's terms
 
 
 def ladder(kind: str, batches: Sequence[int]) -> list[Setting]:
@@ -75,6 +76,7 @@ def ladder(kind: str, batches: Sequence[int]) -> list[Setting]:
         add("memory kept", keep_memory=True)  # and not compiled: that takes longer than it saves
     fast = rungs[-1]
     add("pooled originals", pool=True)
+    add("D and F at every fifth step", every=5)  # as the portraits train, not the paper
     for batch, precision in itertools.product(batches, ("tf32", "bf16") if on_gpu else ("bf16",)):
         if (batch, precision) != (fast.batch, fast.precision):
             rungs.append(replace(fast, name=f"batch {batch}, {precision}", batch=batch, precision=precision))
@@ -105,17 +107,21 @@ def new_matrix(models: Models) -> DirectionMatrix:
 def make_step(
     models: Models, matrix: DirectionMatrix, config: DirectionsConfig, setting: Setting
 ) -> tuple[Step, Tensor, Tensor]:
-    """The step, an update of `matrix`, and what to call it with."""
+    """The step, `setting.every` updates of `matrix`, and what to call it with."""
     generator = torch.Generator().manual_seed(1)
     latents = torch.randn(setting.batch, models.z_dim, generator=generator).to(models.device)
     changes = (2 * torch.rand(setting.batch, len(COLUMNS), generator=generator) - 1).to(models.device)
     precision = "bf16" if setting.precision == "bf16" else "fp32"
     config = replace(config, precision=precision, batch=setting.batch)
     weights = term_weights(config)
+    rare = {name: setting.every * weights[name] for name in ("adversarial", "content") if name in weights}
+    schedule = [weights | rare] + (setting.every - 1) * [
+        {name: weight for name, weight in weights.items() if name not in rare}
+    ]
     optimizer = torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS, capturable=setting.graphs)
     pool = originals(models, latents, columns=COLUMNS, precision=precision) if setting.pool else None
 
-    def step(z: Tensor, changes: Tensor) -> None:
+    def update(z: Tensor, changes: Tensor, weights: Mapping[str, float]) -> None:
         optimizer.zero_grad(set_to_none=not setting.graphs)
         if pool is None:
             original = originals(models, z, columns=COLUMNS, precision=precision)
@@ -127,6 +133,10 @@ def make_step(
         terms = edit_terms(models, matrix, original, delta, target, **arguments)
         torch.stack([weights[name] * term.mean() for name, term in terms.items()]).sum().backward()
         optimizer.step()
+
+    def step(z: Tensor, changes: Tensor) -> None:
+        for weights in schedule:
+            update(z, changes, weights)
 
     places = torch.arange(setting.batch, device=models.device) if setting.pool else latents
     return step, places, changes
@@ -146,7 +156,7 @@ def prepared(models: Models, setting: Setting) -> Models:
 def measure(
     models: Models, config: DirectionsConfig, setting: Setting, *, repeats: int, count: bool = True
 ) -> tuple[dict[str, float], Work | None]:
-    """Seconds of a step (median) and of its CPU time, samples a second, peak memory; its work if counted."""
+    """Seconds and CPU seconds of an update (median), samples a second, peak memory; its work, if counted."""
     device = torch.device(models.device)
     tf32 = setting.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
@@ -156,7 +166,8 @@ def measure(
     reset_peak_memory(device)  # before anything is recorded: what a graph holds is not counted later
     work = None
     if count and not setting.compiled:
-        work = count_work(lambda: step(*inputs))  # warms up as well
+        total = count_work(lambda: step(*inputs))  # warms up as well
+        work = Work(flops=total.flops // setting.every, bytes=total.bytes // setting.every)
     if setting.graphs:
         step = recorded(step, *inputs)
     step(*inputs)
@@ -168,10 +179,10 @@ def measure(
         synchronize(device)
         seconds.append(time.perf_counter() - before[0])
         processor.append(time.process_time() - before[1])
-    middle = float(torch.tensor(seconds).median())
+    middle = float(torch.tensor(seconds).median()) / setting.every
     return {
         "seconds": middle,
-        "cpu_seconds": float(torch.tensor(processor).median()),
+        "cpu_seconds": float(torch.tensor(processor).median()) / setting.every,
         "samples_per_s": setting.batch / middle,
         "peak_gb": peak_memory(device) / 1e9,
     }, work

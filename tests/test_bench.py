@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -50,6 +52,27 @@ def test_every_way_is_the_same_step():
     for changes in ({"channels_last": True}, {"pool": True}):
         same = (after_a_step(**changes) - plain).abs() < 1e-5
         assert same.float().mean() > 0.98, changes  # Adam enlarges rounding where the gradient is nearly 0
+
+
+def test_rare_terms_save_work_and_are_made_up_for():
+    models = random_models(size=32, width=2, read_at=16, device=CPU)
+    config = load_profile("smoke").directions
+    rare = Setting("x", every=3, pool=True)
+    matrix = new_matrix(models)
+    step, *inputs = make_step(models, matrix, config, rare)
+    computed = []
+    terms = module.edit_terms
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "edit_terms", lambda *a, **k: computed.append(k["terms"]) or terms(*a, **k))
+        step(*inputs)
+    assert ["adversarial" in names for names in computed] == [True, False, False]
+    assert ["content" in names for names in computed] == [True, False, False]
+    assert all({"regression", "landmark"} <= set(names) for names in computed)
+    (found, work), (_, more) = (
+        module.measure(models, config, replace(rare, every=every), repeats=1) for every in (3, 1)
+    )
+    assert work.flops < 0.95 * more.flops
+    assert found["samples_per_s"] == pytest.approx(4 / found["seconds"])
 
 
 def test_table_of_tiny_networks(monkeypatch):

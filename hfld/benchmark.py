@@ -255,7 +255,7 @@ def choose_faces(readings: Readings, count: int) -> tuple[list[int], list[str]]:
         raise ValueError(f"count must be from 1 to {len(readings)}, not {count}")
     eyes = readings.landmarks[:, list(OUTER_EYE_CORNERS)]
     turn = (readings.landmarks[:, NOSE_TIP, 0] - eyes[..., 0].mean(1)) / inter_ocular(readings.landmarks)
-    rules = {"turned left": -turn, "turned right": turn}
+    rules = {"head left": -turn, "head right": turn}
     rules |= {name: readings.emotions[:, EMOTIONS.index(name)] for name in EXPRESSIONS}
     chosen: dict[int, str] = {}
     for name, values in rules.items():

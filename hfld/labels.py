@@ -15,11 +15,6 @@ LABELS = {
     "styleflow": "StyleFlow",
     "sdflow": "SDFlow",
     "adatrans": "AdaTrans",
-    "styleflow_hfld": "StyleFlow + HFLD",
-    "sdflow_hfld": "SDFlow + HFLD",
-    "adatrans_hfld": "AdaTrans + HFLD",
-    "ganspace_lock": "GANSpace, locked",
-    "interfacegan_lock": "InterFaceGAN, locked",
-    "sefa_lock": "SeFa, locked",
-    "baseline_lock": "baseline, locked",
 }
+LABELS |= {f"{name}_hfld": f"{LABELS[name]} + HFLD" for name in ("styleflow", "sdflow", "adatrans")}
+LABELS |= {f"{name}_lock": f"{label}, locked" for name, label in LABELS.items()}

@@ -393,7 +393,7 @@ def test_faces_are_chosen_by_the_rule():
     readings = Readings(np.zeros((6, 40)), emotions, landmarks, np.zeros((6, 2)))
     chosen, rules = choose_faces(readings, 4)
     assert chosen == [4, 2, 5, 0]
-    assert rules == ["turned left", "turned right", "happy", "surprise"]
+    assert rules == ["head left", "head right", "happy", "surprise"]
     everyone, _ = choose_faces(readings, 6)
     assert sorted(everyone) == list(range(6))
     with pytest.raises(ValueError, match="count must be from 1 to 6, not 7"):

@@ -22,6 +22,7 @@ from hfld.editors import (
     editor_file,
     make_editor,
     reach,
+    trained,
 )
 from hfld.editors.adatrans import OFFICIAL_ADATRANS, AdaTransConfig
 from hfld.editors.flow import OFFICIAL_SDFLOW, OFFICIAL_STYLEFLOW
@@ -447,3 +448,16 @@ def test_standardised_latents_are_in_units_of_their_spread(kind, ws):
         )
         assert (moved - ws).abs().max() > 0.01
         torch.testing.assert_close(far, moved, rtol=0, atol=1e-3)
+
+
+def test_the_joint_part_of_sdflow_learns_at_a_rate_of_its_own(monkeypatch):
+    rates = {}
+    train = trained.train
+
+    def recorded(**options):
+        rates[options["name"]] = options["optimizer"].param_groups[0]["lr"]
+        return train(**options)
+
+    monkeypatch.setattr(trained, "train", recorded)
+    fit(SDFlow, encoder_steps=2, flow_steps=2, steps=2, lr=1e-4, first_lr=1e-2)
+    assert rates == {"SDFlow encoder": 1e-2, "SDFlow density": 1e-2, "SDFlow flow": 1e-4}

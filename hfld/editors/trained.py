@@ -21,7 +21,7 @@ from hfld.models import Models, autocast
 from hfld.training import cosine_schedule, run_folder, seconds_taken, train
 
 FIFTHS = 5  # after each of them, and before the first, `Watch` looks at the loss
-PROBES = 8  # batches
+PROBES = 16  # batches
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,8 @@ def watched(editor: Editor) -> pd.DataFrame:
 def flattening(losses: pd.DataFrame) -> pd.DataFrame:
     """Rows of `watched` -> per part: gain, what the last fifth of the steps brought, as a share of the whole
     fall (negative where the loss rose again at last; 1 where it is higher than it began), and its standard
-    error, that of the mean over probes.
+    error, that of the mean over probes. A part that begins with networks which were trained alone falls from
+    where they were untrained (hfld.editors.trained.UNTRAINED): begun well, it has little left to fall.
     """
     found = {}
     for part, rows in losses.groupby("part", sort=False):

@@ -26,7 +26,7 @@ from hfld.editors import (
 )
 from hfld.editors.adatrans import OFFICIAL_ADATRANS, AdaTransConfig
 from hfld.editors.flow import OFFICIAL_SDFLOW, OFFICIAL_STYLEFLOW
-from hfld.editors.trained import PROBES, Watch, distinct_rows, retarget
+from hfld.editors.trained import PROBES, UNTRAINED, Watch, distinct_rows, retarget
 from hfld.losses import landmark_loss
 
 KINDS = [StyleFlow, SDFlow, AdaTrans]
@@ -427,6 +427,15 @@ def test_the_flow_of_sdflow_may_learn_the_density_first():
     assert list(dict.fromkeys(row["part"] for row in editor.history)) == ["encoder", "density", "flow"]
     alone = [row["total"] for row in editor.history if row["part"] == "density"]
     assert sum(alone[-5:]) < sum(alone[:5])
+    joint = [row for row in editor.watched if row["part"] == "flow"]
+    assert [row["step"] for row in joint[::PROBES]][:2] == [UNTRAINED, 0]
+    at = {step: sum(row["total"] for row in joint if row["step"] == step) for step in (UNTRAINED, 0)}
+    assert at[0] < at[UNTRAINED]  # by what its parts learned alone
+
+
+def test_a_joint_part_without_a_start_is_watched_from_its_first_step():
+    editor = fit(SDFlow, encoder_steps=0, flow_steps=0, steps=2)
+    assert min(row["step"] for row in editor.watched) == 0
 
 
 @every

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from hfld.attributes import index_of
 from hfld.editors.base import Bank
-from hfld.editors.trained import TrainedConfig, TrainedEditor, as_strengths, distinct_rows, retarget
+from hfld.editors.trained import (
+    UNTRAINED,
+    TrainedConfig,
+    TrainedEditor,
+    Watch,
+    as_strengths,
+    distinct_rows,
+    retarget,
+)
 from hfld.losses import regression_loss
 from hfld.models import autocast
 from hfld.networks.flows import ConditionalFlow, hutchinson, standard_normal_log_prob
@@ -290,6 +298,10 @@ class SDFlow(_FlowEditor):
             ("density", self._flow, density, config.flow_steps),
             ("flow", self.network, joint, config.steps),
         )
+        untrained = Watch(joint, self.network, config.steps)
+        if config.encoder_steps or config.flow_steps:
+            untrained.measure(UNTRAINED)
+        self.watched += [{"part": "flow", **row} for row in untrained.rows]
         for part, module, step, steps in parts:
             if steps:
                 alone = module is not self.network

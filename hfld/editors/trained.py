@@ -22,6 +22,7 @@ from hfld.training import cosine_schedule, run_folder, seconds_taken, train
 
 FIFTHS = 5  # after each of them, and before the first, `Watch` looks at the loss
 PROBES = 16  # batches
+UNTRAINED = -1  # the step of a look at a part before the parts that it begins with were trained alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,14 +279,15 @@ class Watch:
     def step(self, i: int) -> Mapping[str, Tensor]:
         """The step i itself, with a look before the first."""
         if i == 0:
-            self._measure(0)
+            self.measure(0)
         return self._step(i)
 
     def after(self, i: int) -> None:
         if i + 1 in self._times:
-            self._measure(i + 1)
+            self.measure(i + 1)
 
-    def _measure(self, done: int) -> None:
+    def measure(self, done: int) -> None:
+        """Look at the loss now, after `done` steps."""
         kept = {name: buffer.clone() for name, buffer in self._module.named_buffers()}
         for probe in range(PROBES):
             terms = self._step(self._steps + probe)

@@ -104,6 +104,13 @@ def new_matrix(models: Models) -> DirectionMatrix:
     return DirectionMatrix(attributes=len(COLUMNS), rows=rows, w_dim=w_dim, seed=1).to(models.device)
 
 
+def weight_schedule(weights: Mapping[str, float], every: int) -> list[dict[str, float]]:
+    """The terms' weights in `every` updates: D's and F's come in the first alone, with all of their weight."""
+    rare = {name: every * weights[name] for name in ("adversarial", "content") if name in weights}
+    rest = {name: weight for name, weight in weights.items() if name not in rare}
+    return [rest | rare] + (every - 1) * [rest]
+
+
 def make_step(
     models: Models, matrix: DirectionMatrix, config: DirectionsConfig, setting: Setting
 ) -> tuple[Step, Tensor, Tensor]:
@@ -113,11 +120,7 @@ def make_step(
     changes = (2 * torch.rand(setting.batch, len(COLUMNS), generator=generator) - 1).to(models.device)
     precision = "bf16" if setting.precision == "bf16" else "fp32"
     config = replace(config, precision=precision, batch=setting.batch)
-    weights = term_weights(config)
-    rare = {name: setting.every * weights[name] for name in ("adversarial", "content") if name in weights}
-    schedule = [weights | rare] + (setting.every - 1) * [
-        {name: weight for name, weight in weights.items() if name not in rare}
-    ]
+    schedule = weight_schedule(term_weights(config), setting.every)
     optimizer = torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS, capturable=setting.graphs)
     pool = originals(models, latents, columns=COLUMNS, precision=precision) if setting.pool else None
 

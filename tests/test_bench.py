@@ -6,7 +6,17 @@ import torch
 from torch.nn import functional as F
 
 from hfld import bench as module
-from hfld.bench import Setting, bench, ladder, make_step, markdown, new_matrix, prepared, random_models
+from hfld.bench import (
+    Setting,
+    bench,
+    ladder,
+    make_step,
+    markdown,
+    new_matrix,
+    prepared,
+    random_models,
+    weight_schedule,
+)
 from hfld.config import load_profile
 from hfld.hardware import count_work, describe, limits, peak_memory
 
@@ -54,7 +64,17 @@ def test_every_way_is_the_same_step():
         assert same.float().mean() > 0.98, changes  # Adam enlarges rounding where the gradient is nearly 0
 
 
-def test_rare_terms_save_work_and_are_made_up_for():
+def test_rare_terms_have_the_same_weight_on_average():
+    weights = {"regression": 10.0, "content": 0.05, "adversarial": 0.05, "landmark": 3.0}
+    schedule = weight_schedule(weights, 5)
+    assert len(schedule) == 5
+    for name, weight in weights.items():
+        assert sum(update.get(name, 0) for update in schedule) == pytest.approx(5 * weight)
+    assert all(update.keys() == {"regression", "landmark"} for update in schedule[1:])
+    assert weight_schedule(weights, 1) == [weights]
+
+
+def test_rare_terms_save_work():
     models = random_models(size=32, width=2, read_at=16, device=CPU)
     config = load_profile("smoke").directions
     rare = Setting("x", every=3, pool=True)

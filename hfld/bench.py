@@ -105,7 +105,7 @@ def new_matrix(models: Models) -> DirectionMatrix:
 
 
 def weight_schedule(weights: Mapping[str, float], every: int) -> list[dict[str, float]]:
-    """The terms' weights in `every` updates: D's and F's come in the first alone, with all of their weight."""
+    """Weights of the terms in `every` updates: D's and F's come in the first alone, with all their weight."""
     rare = {name: every * weights[name] for name in ("adversarial", "content") if name in weights}
     rest = {name: weight for name, weight in weights.items() if name not in rare}
     return [rest | rare] + (every - 1) * [rest]

@@ -105,8 +105,8 @@ def edit_terms(
             found["regression"] = regression_loss(scores, target, form=config.regression)
         if "content" in terms:
             with torch.no_grad():
-                features = [f.float() for f in models.perceptual(original.images)]
-            found["content"] = content_loss(features, [f.float() for f in models.perceptual(edited)])
+                features = models.perceptual(original.images)
+            found["content"] = content_loss(features, models.perceptual(edited))
         if "adversarial" in terms:
             found["adversarial"] = adversarial_loss(
                 models.discriminator(edited).float(), form=config.adversarial

@@ -88,6 +88,32 @@ def test_content_is_zero_at_equality_and_reaches_the_edited_image_only():
     assert all(x.grad is None for x in f) and all(x.grad.abs().sum() > 0 for x in g)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_content_is_the_mean_square_piece_by_piece(monkeypatch, dtype):
+    monkeypatch.setattr("hfld.losses.PIECE", 3 * 5 * 7 * 2)  # rows of a map come in several pieces
+    layouts = (torch.contiguous_format, torch.channels_last)
+    a = [uniform(3, 5, 11, 7, seed=i).to(dtype, memory_format=layout) for i, layout in enumerate(layouts)]
+    found, plain = ([x.mul(1.1).add(0.1).requires_grad_() for x in a] for _ in range(2))
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    loss = content_loss(a, found)
+    layers = [
+        (x.to(wide) - y.to(wide)).square().flatten(1).mean(dim=1) for x, y in zip(a, plain, strict=True)
+    ]
+    expected = torch.stack(layers).mean(dim=0)
+    torch.testing.assert_close(loss, expected)
+    weights = torch.tensor([1.0, -2.0, 0.3], dtype=wide)
+    (loss @ weights).backward()
+    (expected @ weights).backward()
+    for x, y in zip(found, plain, strict=True):
+        assert torch.equal(x.grad, y.grad)
+        assert x.grad.dtype == dtype
+
+
+def test_content_gradient():
+    f, g = [uniform(2, 3, 5, 4)], uniform(2, 3, 5, 4, seed=1).requires_grad_()
+    assert gradcheck(lambda x: content_loss(f, [x]), (g,))
+
+
 def test_content_layers_weigh_the_same():
     big, small = uniform(1, 64, 16, 16), uniform(1, 2, 2, 2)
     assert content_loss([big, small], [big + 1, small]).item() == pytest.approx(0.5)

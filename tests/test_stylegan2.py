@@ -141,6 +141,20 @@ def test_blur_is_the_filter(device, down, pad):
     torch.testing.assert_close(blur(x.to(device), pad=pad, down=down).cpu(), expected)
 
 
+@pytest.mark.parametrize("pad", [1, 2])
+def test_blur_in_bfloat16_is_the_strided_filter(pad):
+    """On a CPU it is computed unstrided: the same values and gradients, to the bit."""
+    x = random(4, 8, 12, 12).bfloat16().contiguous(memory_format=torch.channels_last)
+    found, expected = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y = blur(found, pad=pad, down=2)
+    strided = upfirdn2d(expected, setup_filter().bfloat16(), down=2, pad=(pad, pad))
+    assert torch.equal(y, strided)
+    weights = torch.randn_like(y)
+    (y * weights).sum().backward()
+    (strided * weights).sum().backward()
+    torch.testing.assert_close(found.grad, expected.grad)
+
+
 @pytest.mark.parametrize("pad", [0, 1, 2, 3])
 def test_blur_of_a_gpu(pad):
     """Its way of computing, here on a CPU: values, gradients, gradients of gradients."""

@@ -53,11 +53,13 @@ def upfirdn2d(
 def blur(x: Tensor, *, pad: int, down: int = 1) -> Tensor:
     """upfirdn2d(x, setup_filter(), down=down, pad=(pad, pad)), for `pad` from 0 to 3.
 
-    On a GPU, where depthwise convolutions took half of a training step, as sums of shifted pictures.
+    On a GPU, where depthwise convolutions took half of a training step, as sums of shifted pictures. On a CPU
+    in bfloat16 an unstrided one, of which every second value is thrown away, is seven times faster.
     [N, C, H, W] -> [N, C, (H + 2 pad - 4) // down + 1, ...]
     """
     if not x.is_cuda:
-        return upfirdn2d(x, setup_filter().to(x), down=down, pad=(pad, pad))
+        kernel, step = setup_filter().to(x), 1 if x.dtype == torch.bfloat16 else down
+        return upfirdn2d(x, kernel, down=step, pad=(pad, pad))[..., :: down // step, :: down // step]
     # a compiler fuses the sums and their gradient; without one the gradient is cheaper as another blur
     x = _binomial(x, pad) if torch.compiler.is_compiling() else _Binomial.apply(x, pad)
     return x if down == 1 else x[..., ::down, ::down]

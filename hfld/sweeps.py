@@ -16,11 +16,11 @@ from hfld.config import DirectionsConfig
 from hfld.directions import train_directions
 from hfld.editors import Editor, LinearEditor
 from hfld.evaluation import Bench, Latents, evaluate
-from hfld.losses import weight_for_pixel
+from hfld.losses import weight_for_pixel, weight_per_pixel
 from hfld.models import Models
 
-PER_PIXEL = (0.0, 0.03, 0.1, 0.3, 1.0)
-"""Weights of the landmark term per pixel at 256 (hfld.losses.weight_per_pixel); 0 is the baseline."""
+FACTORS = (0.0, 1 / 10, 1 / 3, 1.0, 10 / 3)
+"""Weights that a sweep tries, as shares of the profile's own; 0 is the baseline."""
 
 NORMAL = 1.96  # half of a 95 % interval in standard errors
 
@@ -34,7 +34,7 @@ def sweep_landmark_weight(
     attributes: Sequence[str],
     *,
     run_dir: Path,
-    per_pixel: Sequence[float] = PER_PIXEL,
+    per_pixel: Sequence[float] | None = None,  # None: around the profile's own
     resamples: int = 500,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -42,6 +42,8 @@ def sweep_landmark_weight(
 
     Rows (per_pixel, weight, attribute, quantity, value, lo, hi, n) with the quantities of CURVE.
     """
+    if per_pixel is None:
+        per_pixel = around(config)
     weights = {
         value: weight_for_pixel(value, norm=config.landmark_norm, unit=config.landmark_unit)
         for value in per_pixel
@@ -57,6 +59,13 @@ def sweep_landmark_weight(
     rows["weight"] = rows["per_pixel"].map(weights)
     columns = ["per_pixel", "weight", "attribute", "quantity", "value", "lo", "hi", "n"]
     return rows[columns].sort_values(["attribute", "quantity", "per_pixel"], ignore_index=True)
+
+
+def around(config: DirectionsConfig) -> list[float]:
+    """FACTORS of the config's own weight, per pixel at 256 (hfld.losses.weight_per_pixel)."""
+    config = config.resolved()
+    own = weight_per_pixel(config.lambda_landmark, norm=config.landmark_norm, unit=config.landmark_unit)
+    return [float(f"{factor * own:.3g}") for factor in FACTORS]
 
 
 def kept_change(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,12 +7,14 @@ import torch
 from test_directions import CONFIG
 from toy_bench import toy_bench
 
+from hfld.config import load_profile
 from hfld.editors import LinearEditor
 from hfld.losses import weight_for_pixel
 from hfld.sweeps import (
     CURVE,
     DOUBLED,
     agreement,
+    around,
     further_training,
     heaviest,
     kept_change,
@@ -103,6 +105,11 @@ def test_intervals_cover_both_sources_of_chance(between, latents):
     covered = (intervals[:, 0] <= seen[:, 3]) & (seen[:, 3] <= intervals[:, 1])
     assert 0.93 < covered.mean() < 0.97
     assert np.ptp(over_trainings(np.ones(3), latents)) == pytest.approx(2 * 1.96 * latents, rel=1e-3)
+
+
+def test_a_sweep_lies_around_the_profiles_own_weight():
+    for name, expected in (("portraits", [0, 0.03, 0.1, 0.3, 1]), ("ffhq256", [0, 0.3, 1, 3, 10])):
+        assert around(load_profile(name).directions) == expected
 
 
 def test_the_rule_takes_the_heaviest_weight_before_the_edit_is_lost():

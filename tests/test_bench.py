@@ -38,7 +38,7 @@ def test_rungs_differ_in_one_thing():
         rungs = ladder(kind, [4, 64])
         names = [rung.name for rung in rungs]
         assert len(set(names)) == len(names)
-        assert rungs[0] == Setting("plain fp32 loop")
+        assert rungs[:2] == [Setting("gradients of all weights", frozen=False), Setting("plain fp32 loop")]
         assert any(rung.batch == 64 and not rung.pool for rung in rungs)  # the paper sees a latent once
         assert ("tf32" in {rung.precision for rung in rungs}) == (kind == "cuda")
         assert any(rung.graphs for rung in rungs) == (kind == "cuda")
@@ -62,6 +62,15 @@ def test_every_way_is_the_same_step():
     for changes in ({"channels_last": True}, {"pool": True}):
         same = (after_a_step(**changes) - plain).abs() < 1e-5
         assert same.float().mean() > 0.98, changes  # Adam enlarges rounding where the gradient is nearly 0
+
+
+def test_gradients_of_weights_are_work():
+    models = random_models(size=32, width=2, read_at=16, device=CPU)
+    config = load_profile("smoke").directions
+    (_, all_of_them), (_, work) = (
+        module.measure(models, config, Setting("x", frozen=frozen), repeats=1) for frozen in (False, True)
+    )
+    assert 1.2 * work.flops < all_of_them.flops < 1.6 * work.flops
 
 
 def test_rare_terms_have_the_same_weight_on_average():

@@ -46,6 +46,7 @@ class WorldConfig:
     pictures: ClassVar[str] = "drawn portraits"
     read_at: ClassVar[None] = None  # all networks look at pictures as they are
     device: ClassVar[str] = "cpu"
+    precision: ClassVar[str] = "auto"
 
     kind: Literal["portraits"]  # "ffhq": see FfhqWorldConfig
     size: int  # image side in pixels
@@ -98,7 +99,7 @@ class DirectionsConfig:
     attributes: Literal["all"] | tuple[str, ...]
     joint: bool  # all attributes in one run; false: each trained alone
     pool: int  # latents drawn once, whose images and scores are kept; 0: fresh ones at every step
-    precision: Literal["auto", "bf16", "fp32"]
+    precision: Literal["auto", "bf16", "tf32", "fp32"]
     validation_latents: int  # held-out latents of the validation loss
     validate_every: int  # steps
     seed: int

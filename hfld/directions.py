@@ -21,7 +21,7 @@ from hfld import checkpoints
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import METHODS, DirectionsConfig, load_profile
 from hfld.edits import Originals, edit_chances, edit_terms, originals, sample_targets, term_weights
-from hfld.graphs import Function, compiled, lazily
+from hfld.graphs import Function, compiled, lazily, tuned
 from hfld.losses import regression_loss
 from hfld.matrix import DirectionMatrix, principal_axes, regressed
 from hfld.models import Models, pick_device
@@ -86,10 +86,11 @@ def train_directions(
             raise ValueError(f"{key}: {getattr(config, key)}, expected 1 (every step) or more")
     if config.start == "regressed" and not config.pool:
         raise ValueError("start: regressed needs latents to regress on, and pool is 0; give it some hundreds")
-    if team.size > 1 and config.lambda_adversarial and config.batch % (4 * team.size):
+    group = getattr(models.discriminator, "group", 4) if config.lambda_adversarial else 1
+    if config.batch % (group * team.size) and team.size > 1:
         raise ValueError(
-            f"batch: {config.batch} over {team.size} processes, expected a multiple of {4 * team.size}: the "
-            f"discriminator compares samples in groups of 4"
+            f"batch: {config.batch} over {team.size} processes, expected a multiple of {group * team.size}: "
+            f"the discriminator compares samples in groups of {group}"
         )
     if config.discriminator == "random" and models.discriminator is not None:
         models = replace(models, discriminator=_with_random_weights(models.discriminator, seed=config.seed))
@@ -102,7 +103,10 @@ def train_directions(
         "graphs": graphs,
         "compile": compile,
     }
-    runs = [_train_group(models, config, names, **given) for names in groups]
+    runs = []
+    for names in groups:
+        with tuned(config.precision):
+            runs.append(_train_group(models, config, names, **given))
     return Directions(
         T=torch.cat([T for T, _, _ in runs]),
         attributes=attributes,

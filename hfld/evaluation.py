@@ -75,6 +75,7 @@ class Bench:
             size=profile.world.size,
             world=world_of(profile),
             batch=models.chunk(64),
+            precision=profile.world.precision,
         )
 
     def __post_init__(self) -> None:

@@ -6,7 +6,9 @@ which a compiler joins.
 """
 
 import copy
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -19,6 +21,28 @@ Function = Callable[..., tuple[Tensor, ...]]
 
 WARM_UP = 3
 """Calls before recording, in which libraries choose their algorithms and take their memory."""
+
+
+@contextmanager
+def tuned(precision: str) -> Iterator[None]:
+    """Within: cuDNN tries its algorithms and keeps the fastest, and products and convolutions of float32 are
+    rounded to TF32 unless `precision` is "fp32". Behind: as before, and what recorded steps held is free."""
+    places = (
+        (torch.backends.cudnn, "benchmark", True),
+        (torch.backends.cudnn, "allow_tf32", precision != "fp32"),
+        (torch.backends.cuda.matmul, "allow_tf32", precision != "fp32"),
+    )
+    before = [getattr(owner, name) for owner, name, _ in places]
+    for owner, name, value in places:
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for (owner, name, _), value in zip(places, before, strict=True):
+            setattr(owner, name, value)
+        gc.collect()  # a recorded step and its module refer to each other
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
 
 def compiled(models: Models) -> Models:
@@ -63,7 +87,8 @@ def recorded_with_gradient(function: Function, trained: nn.Module, *examples: Te
     So `backward()` works as ever, on outputs that are used before the next call.
     """
     # The parameters of `trained` have been used on another stream before, in the warm-up: no fault.
-    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
+    if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):  # since torch 2.10
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     return torch.cuda.make_graphed_callables(_Called(function, trained), examples, num_warmup_iters=WARM_UP)
 
 

@@ -115,7 +115,9 @@ class Models:
     def score(self, ws: Tensor, *, batch: int = 64) -> Tensor:
         """R(G(ws)) [N, 40], in batches, without gradients."""
         with torch.no_grad():
-            return torch.cat([self.regressor(self.images(part)).float() for part in ws.split(batch)])
+            return torch.cat(
+                [self.regressor(self.images(part)).float() for part in ws.split(self.chunk(batch))]
+            )
 
 
 def pick_device(name: str) -> torch.device:
@@ -126,11 +128,12 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocast(precision: str, device: torch.device | str = "cpu") -> Callable[[], object]:
-    """A factory of contexts for "bf16", "fp32", or "auto": bf16 where the hardware computes in it."""
-    if precision not in ("auto", "bf16", "fp32"):
-        raise ValueError(f"precision must be auto, bf16 or fp32, not {precision!r}")
+    """A factory of contexts for "bf16", "fp32", "tf32" (see hfld.graphs.tuned), or "auto": bf16 where the
+    hardware computes in it."""
+    if precision not in ("auto", "bf16", "tf32", "fp32"):
+        raise ValueError(f"precision must be auto, bf16, tf32 or fp32, not {precision!r}")
     kind = torch.device(device).type
-    if precision == "fp32" or (precision == "auto" and not _computes_bf16(kind)):
+    if precision in ("fp32", "tf32") or (precision == "auto" and not _computes_bf16(kind)):
         return nullcontext
     return lambda: torch.autocast(kind, dtype=torch.bfloat16)
 

@@ -24,6 +24,7 @@ class FfhqWorldConfig:
     landmark_set: Literal["lapa", "jd"]  # 106-point data set: half of its photos for H, half for the judge
     landmark_folder: str  # relative to ROOT
     celeba: str  # CelebA, relative to ROOT
+    precision: Literal["auto", "bf16", "fp32"] = "fp32"  # of G and the judges in tables and figures
 
 
 @dataclass(frozen=True)

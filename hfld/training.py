@@ -267,7 +267,7 @@ def _resume(
         generator.set_state(saved["generators"][key])
     torch.set_rng_state(saved["rng"])
     if saved["rng_cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(saved["rng_cuda"])
+        torch.cuda.set_rng_state_all(saved["rng_cuda"][: torch.cuda.device_count()])  # made on more GPUs
     return (
         saved["done"],
         json.loads(saved["history"]),

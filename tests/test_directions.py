@@ -381,6 +381,20 @@ def test_a_seed_that_draws_test_latents_is_refused(tmp_path):
         train_directions(toy_models(), config, method="hfld", run_dir=tmp_path, progress=False)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "auto"])
+def test_precision_of_a_gpu_holds_while_it_trains(tmp_path, monkeypatch, precision):
+    def flags():
+        cudnn = torch.backends.cudnn
+        return cudnn.benchmark, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    seen, before = [], flags()
+    monkeypatch.setattr("hfld.directions.train", lambda **_: seen.append(flags()) or [])
+    config = replace(CONFIG, precision=precision)
+    train_directions(toy_models(), config, method="hfld", run_dir=tmp_path, progress=False)
+    assert seen == [(True, precision != "fp32", precision != "fp32")]
+    assert flags() == before
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("pool", [0, 8])

@@ -65,6 +65,15 @@ def test_a_batch_that_would_break_the_groups_is_refused(tmp_path):
         train_directions(toy_models(), config, method="hfld", run_dir=tmp_path, team=Team(0, 2))
 
 
+def test_the_groups_are_those_of_the_discriminator(tmp_path):
+    models = toy_models()
+    models.discriminator.group = 8
+    with pytest.raises(
+        ValueError, match="a multiple of 16: the discriminator compares samples in groups of 8"
+    ):
+        train_directions(models, replace(CONFIG, batch=8), method="hfld", run_dir=tmp_path, team=Team(0, 2))
+
+
 def test_without_torchrun_a_process_is_alone(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert join(torch.device("cpu")) == ALONE

@@ -67,6 +67,21 @@ def test_resumed_is_uninterrupted_to_the_bit(tmp_path):
     assert (tmp_path / "whole/log.csv").read_text() == (tmp_path / "parts/log.csv").read_text()
 
 
+def test_a_checkpoint_of_more_gpus_is_resumed(tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop_at=13)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    torch.save(
+        {**saved, "rng_cuda": [torch.ones(1), torch.ones(2), torch.ones(3)]}, tmp_path / "checkpoint.pt"
+    )
+    restored = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", restored.append)
+    run(tmp_path)
+    assert [len(state) for state in restored[0]] == [1, 2]
+
+
 def test_update_by_the_caller_equals_update_by_the_loop(tmp_path):
     a, b = run(tmp_path / "step"), run(tmp_path / "update", as_update=True)
     assert all(torch.equal(p, q) for p, q in zip(a[0].parameters(), b[0].parameters(), strict=True))

@@ -241,7 +241,8 @@ class SDFlow(_FlowEditor):
     def _estimate(self, ws: Tensor) -> Tensor:
         """E(G(ws)), [N, A]."""
         models = self._connected()
-        return torch.cat([self.network["encoder"](models.images(part)).float() for part in ws.split(64)])
+        parts = ws.split(models.chunk(64))
+        return torch.cat([self.network["encoder"](models.images(part)).float() for part in parts])
 
     def _network(self, rows: int, w_dim: int) -> nn.Module:
         config = self.config

@@ -5,8 +5,8 @@
 Networks have a profile's sizes and random weights: no file is needed. The first row is the baseline's own
 way, which takes gradients of all networks' weights as well; the second a plain fp32 loop at batch 4, which
 speed is counted from; each following one adds something to the one before; then come the batches. Work is
-counted (operations of convolutions and products, bytes that the operations read and write), the hardware's limits are
-measured (a large product, a large copy). Writes bench.csv and bench.md.
+counted (operations of convolutions and products, bytes that the operations read and write), the hardware's
+limits are measured (a large product, a large copy). Writes bench.csv and bench.md.
 """
 
 import argparse

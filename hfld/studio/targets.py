@@ -14,10 +14,12 @@ from hfld.attributes import attribute_index
 REACH = (
     3.0  # largest strength, in the editor's own unit: beyond, pictures fall apart before scores are reached
 )
-PASSES = 6  # corrections, at most, each for one picture
+PASSES = 12  # corrections, at most, each for one picture
 TOLERANCE = 0.02  # distance of a score from its goal that is near enough
 STEP = 2.0  # change of a strength in one pass: a score far from its goal says little about how far to go
 SLOWEST, FASTEST = 0.4, 20.0  # logits per unit of strength that are believed
+MARGIN = 0.1  # share of the way between two scores around a goal that is left to its ends
+CLOSED = 1.0e-3  # strengths this near to each other are one
 EDGE = 1.0e-3  # scores beyond are read as this near to 0 or 1
 
 
@@ -39,7 +41,9 @@ def approach(
     """The face nearest to all goals that was met, and its strengths.
 
     Each attribute's strength changes by (logit(goal) - logit(score)) / gain, where the gain is what the last
-    change has brought, at first the native unit's. A score that moves the wrong way keeps its gain.
+    change has brought, at first the native unit's. A score that moves the wrong way keeps its gain. Once
+    scores on both sides of the goal were met the strength stays between theirs, and is halfway where the
+    secant leads out: scores that jump are found, too.
     """
     columns = [attribute_index(name) for name in goals]
     goal = np.array(list(goals.values()))
@@ -47,6 +51,8 @@ def approach(
     before, seen = np.zeros(len(goal)), start[columns]
     inside = np.clip(seen, 0.05, 0.95)
     gain = 1 / (inside * (1 - inside))
+    sides = Sides(len(goal))
+    sides.add(before, seen, goal)
     best, least = None, np.inf
     for left in range(passes, -1, -1):
         face = draw(dict(zip(goals, here.tolist(), strict=True)))
@@ -56,15 +62,44 @@ def approach(
             best, least = (face, dict(zip(goals, here.tolist(), strict=True))), missing.sum()
         if not left or missing.max() <= TOLERANCE:
             break
+        sides.add(here, scores, goal)
         moved = here - before
         brought = (_logit(scores) - _logit(seen)) / np.where(moved == 0, np.inf, moved)
-        gain = np.where(brought > 0, np.clip(brought, SLOWEST, FASTEST), gain)
+        told = (moved != 0) & (brought >= 0)
+        gain = np.where(told, np.clip(brought, SLOWEST, sides.fastest()), gain)
         step = np.clip((_logit(np.clip(goal, TOLERANCE, 1 - TOLERANCE)) - _logit(scores)) / gain, -STEP, STEP)
-        step = np.where(missing <= TOLERANCE / 2, 0.0, step)
-        before, seen, here = here, scores, np.clip(here + step, -REACH, REACH)
+        there = np.where(missing <= TOLERANCE / 2, here, sides.between(np.clip(here + step, -REACH, REACH)))
+        before, seen, here = here, scores, there
         if np.array_equal(before, here):
             break
     return best
+
+
+class Sides:
+    """Of each attribute the last strength whose score was below its goal, and the last above it."""
+
+    def __init__(self, count: int) -> None:
+        self.ends = np.full((2, count), np.nan)
+
+    def add(self, strengths: np.ndarray, scores: np.ndarray, goals: np.ndarray) -> None:
+        for end, met in zip(self.ends, (scores < goals, scores > goals), strict=True):
+            end[met] = strengths[met]
+        closed = np.abs(self.ends[0] - self.ends[1]) < CLOSED  # the others' edits have moved the crossing
+        self.ends[:, closed] = np.nan
+
+    def between(self, strengths: np.ndarray) -> np.ndarray:
+        """The strengths, halfway between the ends where they are not well between them."""
+        low, high = np.fmin(*self.ends), np.fmax(*self.ends)
+        margin = MARGIN * (high - low)
+        outside = (strengths < low + margin) | (strengths > high - margin)
+        return np.where(self.known() & outside, (low + high) / 2, strengths)
+
+    def fastest(self) -> np.ndarray:
+        """Logits per unit of strength that are believed: any, where a step cannot lead out."""
+        return np.where(self.known(), np.inf, FASTEST)
+
+    def known(self) -> np.ndarray:
+        return ~np.isnan(self.ends).any(axis=0)
 
 
 def _logit(score: np.ndarray) -> np.ndarray:

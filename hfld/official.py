@@ -15,6 +15,7 @@ from torch import nn
 
 from hfld.checkpoints import Part, load, save, save_network
 from hfld.config import Profile, load_profile
+from hfld.fetch import ITEMS
 from hfld.networks.deepface import SIDES, DeepFaceIdentity
 from hfld.photo_judges import load_emotion, load_identity
 
@@ -54,12 +55,14 @@ def import_official(profile: Profile) -> list[Path]:
 
 def _write(path: Path, source: Path, *, part: str | None, kind: str | None, profile: Profile) -> Path:
     """One network of an official file, its tensors as they are."""
-    checkpoint = load(source, command=FETCH.format(profile.name))
+    digests = {profile.root / item.path: item.sha256 for item in ITEMS if item.sha256}
+    checkpoint = load(source, command=FETCH.format(profile.name), digest=digests.get(source))
     parts = checkpoint.parts
     chosen = parts.get(part) if part else next(iter(parts.values()), None)
     if chosen is None or (kind is not None and chosen.network != kind):
         found = ", ".join(f"{name} ({known.network})" for name, known in parts.items()) or "no network"
-        raise ValueError(f"{source}: holds {found}, expected {part or 'a'} {kind or 'network'}")
+        reason = checkpoint.unread.get(part, f"holds {found}")
+        raise ValueError(f"{source}: {reason}, expected {part or 'a'} {kind or 'network'}")
     _check_size(source, chosen, profile)
     known = {key: checkpoint.metadata[key] for key in ("format", "sha256") if key in checkpoint.metadata}
     metadata = {"source": source.name, **known, "network": chosen.network, "arguments": chosen.arguments}

@@ -1,3 +1,6 @@
+import contextlib
+import random
+
 import pytest
 import torch
 
@@ -77,7 +80,8 @@ def test_integer_keys_survive(tmp_path, monkeypatch):
             super().__init__()
             seen.update(channels)
 
-    monkeypatch.setattr("hfld.checkpoints.network_class", lambda name: Table)
+    for module in ("hfld.checkpoints", "hfld.checkpoints.parts"):
+        monkeypatch.setattr(f"{module}.network_class", lambda name: Table)
     save_network(tmp_path / "x.safetensors", Table(channels={4: 8}), {"channels": {4: 8, 64: 2}}, {})
     seen.clear()
     load_network(tmp_path / "x.safetensors")
@@ -106,6 +110,68 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     save_network(path, network(), {**ARGUMENTS, "width": 8}, {})
     with pytest.raises(ValueError, match="does not fit ResNet"):
         load_network(path)
+
+
+HEADERS = [
+    ([], "its header is a list, expected a dict"),
+    ({"network": 3, "arguments": {}}, "network: network: got a int, expected a str"),
+    ({"network": "ResNet"}, "network: arguments: got a NoneType, expected a dict"),
+    ({"network": "ResNet", "arguments": []}, "network: arguments: got a list, expected a dict"),
+    ({"networks": [1]}, "networks: got a list, expected a dict"),
+    ({"networks": {"generator": 3}}, "generator: got a int, expected a dict"),
+    ({"unread": "generator"}, "unread: got a str, expected a dict"),
+]
+
+
+@pytest.mark.parametrize(("header", "message"), HEADERS)
+def test_damaged_headers_are_named(header, message, tmp_path):
+    save(tmp_path / "x.safetensors", {"a": torch.ones(2)}, header)
+    for read in (load, load_metadata, load_network):
+        with pytest.raises(ValueError, match=rf"x\.safetensors is damaged .*{message}"):
+            read(tmp_path / "x.safetensors")
+
+
+GENERATOR = {"size": 64, "z_dim": 4, "w_dim": 4, "channels": dict.fromkeys((4, 8, 16, 32, 64), 4)}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("ResNet", {**ARGUMENTS, "widht": 4}, "no ResNet can be built of .*'widht'"),
+        ("ResNet", {**ARGUMENTS, "width": "4"}, "no ResNet can be built of"),
+        ("ResNet", {**ARGUMENTS, "width": 60_000}, "size mismatch for conv1.weight"),  # 1 TB
+        ("ResNet", {**ARGUMENTS, "width": 10**9}, "width: got more than 65536"),
+        ("Generator", {**GENERATOR, "mapping_layers": 10_000}, "mapping_layers: got more than 122"),
+    ],
+)
+def test_sizes_in_a_header_are_compared_before_anything_is_allocated(name, arguments, message, tmp_path):
+    net = network()
+    save(tmp_path / "x.safetensors", net.state_dict(), {"network": name, "arguments": arguments})
+    with pytest.raises(ValueError, match=rf"(?s)x\.safetensors does not fit {name}; .*{message}"):
+        load_network(tmp_path / "x.safetensors")
+
+
+def test_building_twice_draws_no_random_numbers_twice(tmp_path):
+    save_network(tmp_path / "x.safetensors", network(), ARGUMENTS, {})
+    torch.manual_seed(5)
+    ResNet(**ARGUMENTS)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    load_network(tmp_path / "x.safetensors")
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_every_flipped_bit_of_a_header_is_read_or_named(tmp_path):
+    path, rng = tmp_path / "x.safetensors", random.Random(0)
+    save_network(path, network(), ARGUMENTS, {"score": 1})
+    content = path.read_bytes()
+    start = content.index(b'"hfld"')
+    for position in range(start, content.index(b"}", content.index(b"ResNet")), 2):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        with contextlib.suppress(ValueError):
+            load_network(path)
 
 
 def test_only_registered_networks_are_built(tmp_path):

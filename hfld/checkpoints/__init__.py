@@ -4,8 +4,21 @@ ever running code from a file.
     tensors, metadata = load("stylegan2-ffhq-config-f.pkl")
     generator = load_network("stylegan2-ffhq-config-f.pkl", part="generator")
 
-`load` tells formats by content. Foreign networks come under the keys of hfld.networks, so that
-`save(path, *load(foreign))` makes a file of our own, quicker to read.
+`load` tells formats by content:
+
+    our own safetensors files
+    nvidia       StyleGAN2-ADA's and StyleGAN3's pickles of StyleGAN2 networks (PyTorch)
+    tensorflow   StyleGAN2's original pickles, config-e and -f
+    rosinality   checkpoints of the PyTorch StyleGAN2 that the baseline edits
+    torchvision  state dicts of ResNet-18, -34, -50 and VGG-19
+    latent2im, interfacegan  the baseline's T (.ckpt), boundaries (.npy)
+
+Foreign networks come under the keys of hfld.networks, so that `save(path, *load(foreign))` makes a file of
+our own, quicker to read.
+
+By design it cannot read, and says so: generators of StyleGAN3-T and -R (the discriminator in their files can
+be read), conditional networks (c_dim or label_size other than 0), StyleGAN2's configs a to d, architectures
+other than "skip" for G and "resnet" for D, filters other than 1 3 3 1, sides beyond 1024 px.
 """
 
 import hashlib
@@ -22,7 +35,7 @@ from torch import Tensor, nn
 
 from hfld.checkpoints import nvidia, plain, rosinality, tensorflow, torchfiles
 from hfld.checkpoints.checksums import compare, remember, sha256
-from hfld.checkpoints.parts import Checkpoint, Part, assemble
+from hfld.checkpoints.parts import Checkpoint, Part, assemble, blank
 from hfld.checkpoints.pickles import Refused
 from hfld.networks import network_class
 
@@ -61,7 +74,8 @@ def load(path: Path | str, *, command: str = FETCH, digest: str | None = None) -
     digest: the file's sha256, or its first digits, where it is known. Foreign files are also compared with
         what the checksums.json beside them says, and recorded there when they are new.
     Raises FileNotFoundError; Refused (a ValueError) where a pickle wants anything beyond the known formats,
-    of which nothing was run; ValueError for a damaged or unknown file, naming it.
+    of which nothing was run; ValueError, naming it, for a damaged or unknown file, or one that makes far more
+    than its own size (`budget`).
     """
     path = Path(path)
     if not path.is_file():
@@ -117,30 +131,39 @@ def load_network(
     """The network in `path`: float32, in eval mode, frozen.
 
     `arguments` declares what only its maker knows, for example {"sigmoid": True} for a ResNet whose outputs
-    become probabilities by a sigmoid.
+    become probabilities by a sigmoid. Raises as `load` does, and ValueError where the tensors do not fit.
     """
-    parts = load(path, command=command, digest=digest).parts
-    if not parts:
-        raise ValueError(f"{path} holds no network (its header names none)")
-    if part is None and len(parts) == 1:
-        (part,) = parts
-    if part not in parts:
-        raise ValueError(f"part: {part!r}, expected one of {sorted(parts)} of {path}")
-    chosen = parts[part]
-    network = network_class(chosen.network)(**{**chosen.arguments, **(arguments or {})})
+    chosen = _choose(path, load(path, command=command, digest=digest), part)
+    chosen = chosen._replace(arguments={**chosen.arguments, **(arguments or {})})
     tensors = {
         key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in chosen.state.items()
     }
     try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
+        # on the meta device first: the sizes in a damaged header may be beyond all memory
+        blank(chosen).load_state_dict(tensors, assign=True)
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path} does not fit {chosen.network}; run `{command}`: {error}") from error
+    network = network_class(chosen.network)(**chosen.arguments)
+    network.load_state_dict(tensors)
     return network.to(device).eval().requires_grad_(False)
 
 
 def load_metadata(path: Path | str, *, command: str = FETCH) -> dict[str, Any]:
     """The metadata alone."""
     return load(path, command=command).metadata
+
+
+def _choose(path: Path | str, checkpoint: Checkpoint, part: str | None) -> Part:
+    parts, unread = checkpoint.parts, checkpoint.unread
+    if not parts:
+        raise ValueError(f"{path} holds no network (its header names none)")
+    if part is None and len(parts) == 1 and not unread:
+        (part,) = parts
+    if part in unread:
+        raise ValueError(f"{path}: {part}: {unread[part]}")
+    if part not in parts:
+        raise ValueError(f"part: {part!r}, expected one of {sorted(parts)} of {path}")
+    return parts[part]
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -153,7 +176,11 @@ def _is_safetensors(path: Path) -> bool:
 def _load_own(path: Path) -> Checkpoint:
     with safe_open(str(path), framework="pt", device="cpu") as file:
         metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
-        return Checkpoint({key: file.get_tensor(key) for key in file.keys()}, metadata)  # noqa: SIM118
+        if not isinstance(metadata, dict):
+            raise ValueError(f"its header is a {type(metadata).__name__}, expected a dict")
+        checkpoint = Checkpoint({key: file.get_tensor(key) for key in file.keys()}, metadata)  # noqa: SIM118
+    _ = checkpoint.parts, checkpoint.unread  # ValueError where the header is damaged
+    return checkpoint
 
 
 def _decode(data: bytes) -> Any:

@@ -1,21 +1,24 @@
 """NVIDIA's PyTorch pickles: StyleGAN2-ADA, and the StyleGAN2 networks of the StyleGAN3 repository.
 
 A pickled dict of G, D and G_ema, each a module whose class comes as source code beside its attributes. The
-attributes are read, the source is not. Layer for layer the arithmetic is ours: weights of upsampling
-convolutions are stored as a transposed convolution uses them, and `conv_clamp` (networks trained in half
-precision) bounds activations.
+attributes are read, the source is not. A generator of StyleGAN3-T or -R has other layers: it is left out with
+the reason, while its discriminator, which is StyleGAN2's, is read.
+
+Layer for layer the arithmetic is ours: weights of upsampling convolutions are stored as a transposed
+convolution uses them, and `conv_clamp` (networks trained in half precision) bounds activations.
 """
 
 from typing import Any
 
 from torch import Tensor
 
-from hfld.checkpoints.parts import Part, check_filter, rename
-from hfld.checkpoints.pickles import Record, brief
-from hfld.checkpoints.torchfiles import tensor
+from hfld.checkpoints.parts import Part, Unread, check_filter, rename
+from hfld.checkpoints.pickles import Record, brief, short, typed
+from hfld.checkpoints.torchfiles import MOST, tensors
+from hfld.networks.stylegan2 import resolutions
 
 NAMES = {"G_ema": "generator", "G": "generator_raw", "D": "discriminator"}
-MOST = 1000  # modules of a network; config-f at 1024 has 80, and a crafted file could be without end
+WHOLE = 1 << 12  # a group of the minibatch's deviation that is larger than any batch: all of it
 
 
 def _conv(side: str, index: str) -> str:
@@ -62,7 +65,7 @@ def matches(value: Any) -> bool:
     return isinstance(value, dict) and any(isinstance(value.get(name), Record) for name in NAMES)
 
 
-def read(value: dict[str, Any]) -> dict[str, Part]:
+def read(value: dict[str, Any]) -> dict[str, Part | Unread]:
     """The networks of a pickle: generator (G_ema), generator_raw (G), discriminator (D)."""
     readers = {"generator": _generator, "generator_raw": _generator, "discriminator": _discriminator}
     return {
@@ -79,20 +82,33 @@ def _modules(record: Record) -> dict[str, Record]:
     while todo:
         path, module = todo.pop()
         found[path] = module
-        if len(found) > MOST:
+        children = _entries(module, "_modules")
+        if len(found) + len(todo) + len(children) > MOST:
             raise ValueError(f"more than {MOST} modules")
-        children = module.state.get("_modules", {})
-        todo += [(f"{path}.{k}".removeprefix("."), v) for k, v in children.items() if isinstance(v, Record)]
+        todo += [(_join(path, name), child) for name, child in children.items() if isinstance(child, Record)]
     return found
+
+
+def _entries(module: Record, kind: str) -> dict[str, Any]:
+    """Parameters, buffers or modules of a module; the same ones may stand in a thousand."""
+    entries = typed(dict, module.state.get(kind, {}))
+    if len(entries) > MOST:
+        raise ValueError(f"{len(entries)} {kind.removeprefix('_')} of one module, expected at most {MOST}")
+    return entries
+
+
+def _join(path: str, name: Any) -> str:
+    return short(f"{path}.{short(name)}".removeprefix("."))
 
 
 def _tensors(modules: dict[str, Record]) -> dict[str, Tensor]:
     """Parameters and buffers by their dotted names, without the filters, which are checked."""
-    found = {}
+    stored = {}
     for path, module in modules.items():
-        for name, value in {**module.state["_parameters"], **module.state["_buffers"]}.items():
+        for name, value in {**_entries(module, "_parameters"), **_entries(module, "_buffers")}.items():
             if value is not None:
-                found[f"{path}.{name}".removeprefix(".")] = tensor(value)
+                stored[_join(path, name)] = value
+    found = tensors(stored)
     for key, value in found.items():
         if key.endswith("resample_filter"):
             check_filter(key, value)
@@ -126,11 +142,11 @@ def _clamp(modules: dict[str, Record]) -> float | None:
     return values.pop() if values else None
 
 
-def _generator(record: Record) -> Part:
+def _generator(record: Record) -> Part | Unread:
     modules = _modules(record)
     if "synthesis.b4" not in modules:
-        kind = modules["synthesis.input"].kind if "synthesis.input" in modules else record.kind
-        raise ValueError(f"a generator with {kind}, not StyleGAN2's; only StyleGAN2 can be read")
+        kind = short(modules.get("synthesis.input", record).kind)
+        return Unread(f"a generator with {kind}, not StyleGAN2's; only StyleGAN2 can be read")
     for attribute, expected in (("c_dim", 0), ("img_channels", 3), ("use_noise", True)):
         _expect(modules, attribute, expected)
     _expect(modules, "architecture", "skip")
@@ -158,7 +174,8 @@ def _generator(record: Record) -> Part:
 
 def _discriminator(record: Record) -> Part:
     modules = _modules(record)
-    size = int(record.state["img_resolution"])
+    size = typed(int, record.state["img_resolution"])
+    resolutions(size)  # a crafted size has sides without end
     for attribute, expected in (("c_dim", 0), ("img_channels", 3), ("architecture", "resnet")):
         _expect(modules, attribute, expected)
     for under in ("b4.conv", "b4.fc"):
@@ -169,10 +186,14 @@ def _discriminator(record: Record) -> Part:
     arguments = {
         "size": size,
         "channels": {size: len(state["from_rgb.bias"]), **widths},
-        "group": int(modules["b4.mbstd"].state["group_size"]),
+        "group": _group(modules["b4.mbstd"].state["group_size"]),
         "clamp": _clamp(modules),
     }
     return Part("Discriminator", arguments, state)
+
+
+def _group(value: Any) -> int:
+    return WHOLE if value is None else typed(int, value)
 
 
 def _sides(size: int) -> list[int]:

@@ -3,10 +3,11 @@
 Python's unpickler imports and calls whatever a file names. This one interprets the opcode stream itself (as
 `pickletools.genops` parses it): the only names that may appear stand in the tables below, and what is called
 in their place is a function of this package that makes a tensor, an array or a record of plain values.
-Anything else is refused with the name of what the file wanted.
+Anything else is refused with the name of what the file wanted. What is made is paid from a `Budget`.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -14,6 +15,10 @@ from pickletools import genops
 from typing import Any
 
 import numpy as np
+
+from hfld.checkpoints.budget import ITEM, Budget, size
+
+LONGEST = 200  # characters of a name, or of several joined by dots
 
 
 class Refused(ValueError):
@@ -44,20 +49,20 @@ class Dtype:
 
 @dataclass
 class Array:
-    """A numpy array of numbers; its content comes as a state."""
+    """Numbers of a file: numpy's, whose content comes as a state, or a torch tensor."""
 
-    value: np.ndarray | None = None
+    value: Any = None  # np.ndarray or Tensor
+    budget: Budget | None = None  # pays for copies
 
 
 def _dtype(code: str, *_: Any) -> Dtype:
-    value = np.dtype(code)
-    if value.kind not in "fiub":
-        raise Refused(f"an array of type {code!r}")
-    return Dtype(value)
+    if not re.fullmatch(r"[fiub]\d", typed(str, code)):
+        raise Refused(f"an array of type {brief(code)}")
+    return Dtype(np.dtype(code))
 
 
 def _scalar(dtype: Dtype, raw: bytes | str) -> float | int | bool:
-    return np.frombuffer(_bytes(raw), dtype.value)[0].item()
+    return np.frombuffer(_bytes(raw), typed(Dtype, dtype).value)[0].item()
 
 
 def _from_buffer(raw: bytes, dtype: Dtype, shape: tuple[int, ...], order: str) -> Array:
@@ -67,11 +72,16 @@ def _from_buffer(raw: bytes, dtype: Dtype, shape: tuple[int, ...], order: str) -
 
 
 def _bytes(raw: bytes | str) -> bytes:
-    return raw.encode("latin1") if isinstance(raw, str) else raw
+    return raw.encode("latin1") if isinstance(raw, str) else typed(bytes | bytearray, raw)
+
+
+def _ordered(items: Iterable[Any] = ()) -> dict[Any, Any]:
+    return _pairs([part for key, value in items for part in (key, value)])
 
 
 def _persistent_object(meta: dict[str, Any]) -> Record:
     """NVIDIA's persistence: meta holds the class's source code, which is left alone, and the state."""
+    meta = typed(dict, meta)
     return Record(typed(str, meta["class_name"]), typed(dict, meta["state"]))
 
 
@@ -86,10 +96,10 @@ DICTS = {"collections.OrderedDict", "dnnlib.util.EasyDict"}
 """Classes whose objects become a dict; attributes beside the items are dropped."""
 
 CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": lambda items=(): _pairs([part for pair in items for part in pair]),
+    "collections.OrderedDict": _ordered,
     "collections.defaultdict": lambda *_: {},
     "torch_utils.persistence._reconstruct_persistent_obj": _persistent_object,
-    "_codecs.encode": lambda text, _: text.encode("latin1"),
+    "_codecs.encode": lambda text, _: typed(str, text).encode("latin1"),
     "numpy.dtype": _dtype,
     **{f"numpy.{core}.multiarray._reconstruct": lambda *_: Array() for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
@@ -126,10 +136,12 @@ class Reader:
         calls: Mapping[str, Callable[..., Any]] | None = None,  # beside CALLS
         inert: Iterable[str] = (),  # beside INERT
         persistent: Callable[[Any], Any] = _refuse_id,  # persistent id -> value
+        budget: Budget | None = None,  # of the whole file; None: that of a small one
     ) -> None:
         self.calls = {**CALLS, **(calls or {})}
         self.names = RECORDS | DICTS | INERT | set(inert) | set(self.calls)
         self.persistent = persistent
+        self.budget = budget or Budget()
 
     def read(self, stream: BytesIO) -> Any:
         """The value of the next pickle; Refused names what it wanted, ValueError where it is damaged."""
@@ -140,6 +152,7 @@ class Reader:
         try:
             for opcode, argument, position in genops(stream):
                 place = f"byte {position}"
+                self.budget.spend(ITEM)
                 if opcode.name == "STOP":
                     (value,) = self.stack
                     return value
@@ -161,11 +174,11 @@ class Reader:
         elif name in _CONSTANTS:
             stack.append(_CONSTANTS[name]())
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self.memo[argument] = stack[-1]
+            self.memo[_key(argument)] = stack[-1]
         elif name == "MEMOIZE":
             self.memo[len(self.memo)] = stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(self.memo[argument])
+            stack.append(self.memo[_key(argument)])
         elif name == "MARK":
             self.marks.append(stack)
             self.stack = []
@@ -208,6 +221,7 @@ class Reader:
             stack.append(self._new(stack.pop()))
         elif name == "BUILD":
             state = stack.pop()
+            self._pay(state if isinstance(state, tuple) else (state,))
             _build(stack[-1], state)
         elif name == "BINPERSID":
             stack.append(self.persistent(stack.pop()))
@@ -221,13 +235,21 @@ class Reader:
     def _name(self, module: str, name: str) -> None:
         text = f"{module}.{name}"
         if text not in self.names:
-            raise Refused(text)
+            raise Refused(text[:LONGEST])
         self.stack.append(Name(text))
 
     def _call(self, callee: Any, arguments: Any) -> Any:
         if not isinstance(callee, Name) or callee.text not in self.calls:
             raise Refused(f"a call of {_text(callee)}")
-        return self.calls[callee.text](*typed(tuple, arguments))
+        self._pay(typed(tuple, arguments))
+        value = self.calls[callee.text](*arguments)
+        if isinstance(value, Array):
+            value.budget = self.budget
+        return value
+
+    def _pay(self, values: tuple[Any, ...]) -> None:
+        """Pay for a copy of each: a file may hand the same ones over again and again."""
+        self.budget.spend(size(values) + sum(map(size, values)))
 
     def _new(self, kind: Any) -> Any:
         if isinstance(kind, Name) and kind.text in DICTS:
@@ -242,11 +264,11 @@ def _build(target: Any, state: Any) -> None:
     if isinstance(target, Record):
         target.state.update(typed(dict, state))
     elif isinstance(target, Dtype):
-        order = state[1]
+        order = typed(tuple, state)[1]
         target.value = target.value.newbyteorder(order) if order in ("<", ">") else target.value
     elif isinstance(target, Array):
-        _, shape, dtype, fortran, raw = state
-        shape = tuple(typed(int, side) for side in shape)
+        _, shape, dtype, fortran, raw = typed(tuple, state)
+        shape = integers(shape)
         flat = np.frombuffer(_bytes(raw), typed(Dtype, dtype).value)
         if min(shape, default=0) < 0 or math.prod(shape) != flat.size:
             raise ValueError(f"{flat.size} numbers for an array of shape {shape}")
@@ -262,6 +284,21 @@ def typed(kind: Any, value: Any) -> Any:
     return value
 
 
+def integers(values: Any) -> tuple[int, ...]:
+    """A shape or strides: quick to compute with, and to print."""
+    values = typed(tuple, values)
+    if len(values) > 16 or not all(isinstance(value, int) and value.bit_length() < 48 for value in values):
+        raise ValueError(f"{len(values)} values that are no shape, expected at most 16 integers")
+    return values
+
+
+def short(value: Any) -> str:
+    """A name; a crafted file could join long ones without end."""
+    if len(typed(str, value)) > LONGEST:
+        raise ValueError(f"a name of {len(value)} characters, expected at most {LONGEST}")
+    return value
+
+
 def brief(value: Any) -> str:
     """A value in a message; what is not plain by its type, since a crafted nest prints without end."""
     return repr(value)[:60] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
@@ -272,8 +309,14 @@ def _underflow() -> list[Any]:
 
 
 def _keys(items: Iterable[Any]) -> list[Any]:
-    """Only what is quick to hash: nested tuples can take for ever."""
-    return [typed(str | int | float | bytes | None, item) for item in items]
+    return [_key(item) for item in items]
+
+
+def _key(value: Any) -> Any:
+    """Only what is quick to hash and to find: nests take for ever, large integers share their hashes."""
+    if isinstance(value, int) and value.bit_length() > 60:
+        raise ValueError(f"an integer of {value.bit_length()} bits as a key, expected at most 60")
+    return typed(str | int | float | bytes | None, value)
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:

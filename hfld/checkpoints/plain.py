@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hfld.checkpoints.parts import Part
 from hfld.checkpoints.pickles import Record
-from hfld.checkpoints.torchfiles import tensor
+from hfld.checkpoints.torchfiles import tensor, tensors
 from hfld.networks.resnet import BLOCKS
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -37,8 +37,13 @@ def is_vgg19(state: dict[str, Any]) -> bool:
 
 def resnet(state: dict[str, Any]) -> Part:
     """ResNet-18, -34 or -50 with any number of outputs, without a sigmoid: the file does not say whether one
-    belongs behind it (`load_network(..., arguments={"sigmoid": True})` declares it)."""
-    state = {key: tensor(item) for key, item in state.items()}
+    belongs behind it (`load_network(..., arguments={"sigmoid": True})` declares it).
+
+    Batch norms count their batches since torch 0.4.1; older files (resnet18-5c106cde.pth) get zeros.
+    """
+    state = tensors(state)
+    norms = [key.removesuffix("running_var") for key in state if key.endswith(".running_var")]
+    state = {**{f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms}, **state}
     blocks = tuple(
         sum(bool(re.fullmatch(rf"layer{stage}\.\d+\.conv1\.weight", key)) for key in state)
         for stage in (1, 2, 3, 4)
@@ -60,7 +65,7 @@ def resnet(state: dict[str, Any]) -> Part:
 
 def vgg19(state: dict[str, Any]) -> Part:
     """The convolutions of VGG-19; inputs normalised as the baseline does: ImageNet's numbers on [-1, 1]."""
-    state = {key: tensor(item) for key, item in state.items() if key.startswith("features.")}
+    state = tensors({key: item for key, item in state.items() if key.startswith("features.")})
     arguments = {"width": len(state["features.0.bias"]), **IMAGENET}
     return Part("VGG19Features", arguments, state)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from hfld.checkpoints.parts import Part, check_filter, rename
-from hfld.checkpoints.torchfiles import tensor
-from hfld.networks.stylegan2 import MappingNetwork
+from hfld.checkpoints.torchfiles import tensor, tensors
+from hfld.networks.stylegan2 import MappingNetwork, resolutions
 
 NAMES = {"g_ema": "generator", "g": "generator_raw", "d": "discriminator"}
 MEAN_SAMPLES = 4096  # the reference's number of latents for the mean w
@@ -65,7 +65,7 @@ def read(value: dict[str, Any]) -> dict[str, Part]:
     parts = {}
     for theirs, ours in NAMES.items():
         if isinstance(value.get(theirs), dict):
-            state = {str(key).removeprefix("module."): tensor(item) for key, item in value[theirs].items()}
+            state = tensors({str(key).removeprefix("module."): item for key, item in value[theirs].items()})
             if ours == "discriminator":
                 parts[ours] = _discriminator(state)
             else:
@@ -84,7 +84,10 @@ def _generator(state: dict[str, Tensor], latent_avg: Any) -> Part:
     state = rename(_without_filters(state), _GENERATOR)
     levels = sum(key.startswith("synthesis.to_rgbs.") and key.endswith(".bias") for key in state) // 2
     widths = {4 * 2**level: len(state[f"synthesis.convs.{2 * level}.bias"]) for level in range(levels)}
+    resolutions(max(widths))  # before noise of this size is drawn
     first = state["mapping.layers.0.weight"]
+    if first.ndim != 2 or first.shape[0] != first.shape[1]:
+        raise ValueError(f"style.1.weight has shape {tuple(first.shape)}, expected a square [w_dim, z_dim]")
     arguments = {
         "size": max(widths),
         "z_dim": first.shape[1],

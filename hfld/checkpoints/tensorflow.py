@@ -11,10 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from hfld.checkpoints.parts import Part, rename
-from hfld.checkpoints.pickles import Record, brief, typed
-from hfld.checkpoints.torchfiles import tensor
+from hfld.checkpoints.pickles import Record, brief, short, typed
+from hfld.checkpoints.torchfiles import tensors
+from hfld.networks.stylegan2 import resolutions
 
 NAMES = ("generator_raw", "discriminator", "generator")  # the order G, D, Gs of the pickled tuple
+COMPONENTS = ("mapping", "synthesis")  # of a generator
 FILTER = [1, 3, 3, 1]
 SAME = {  # static arguments that change the arithmetic, with the one value that can be read
     "label_size": 0,
@@ -84,13 +86,17 @@ def read(value: Any) -> dict[str, Part]:
 
 def _variables(network: Record) -> dict[str, Tensor]:
     """Own variables and those of the components, in our axis order."""
-    owners = {"": network, **{f"{name}/": part for name, part in network.state["components"].items()}}
+    components = typed(dict, network.state["components"])
+    if len(components) > len(COMPONENTS) or not components.keys() <= set(COMPONENTS):
+        raise ValueError(f"{len(components)} components, expected {' and '.join(COMPONENTS)} or none")
+    owners = {"": network, **{f"{name}/": part for name, part in components.items()}}
     named = {
-        scope + typed(str, name): value
+        scope + short(name): value
         for scope, owner in owners.items()
         for name, value in owner.state["variables"]
     }
-    return {key: _ours(key, tensor(value)) for key, value in named.items() if key != "lod"}
+    named.pop("lod", None)
+    return {key: _ours(key, value) for key, value in tensors(named).items()}
 
 
 def _ours(name: str, value: Tensor) -> Tensor:
@@ -145,6 +151,7 @@ def _discriminator(network: Record) -> Part:
     given = _static(network, "resnet")
     variables = _variables(network)
     size = max(int(key.split("x")[0]) for key in variables if key.endswith("/FromRGB/bias"))
+    resolutions(size)  # a crafted size has sides without end
     state = rename(variables, _discriminator_rules(size))
     channels = {size: len(state["from_rgb.bias"])}
     for i in range(size.bit_length() - 3):
@@ -152,7 +159,7 @@ def _discriminator(network: Record) -> Part:
     arguments = {
         "size": size,
         "channels": channels,
-        "group": int(given.get("mbstd_group_size", 4)),
+        "group": typed(int, given.get("mbstd_group_size", 4)),
         "clamp": _clamp(given),
     }
     return Part("Discriminator", arguments, state)

@@ -2,15 +2,18 @@
 
 import math
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hfld.checkpoints.pickles import Array, Name, Reader, Refused
+from hfld.checkpoints.budget import ITEM, Budget
+from hfld.checkpoints.pickles import Array, Name, Reader, Refused, integers, typed
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of torch's older format
+MOST = 1000  # tensors or modules of a network; a ResNet-50 has 320 tensors, config-f at 1024 has 80 modules
 STORAGES = {
     "torch.DoubleStorage": torch.float64,
     "torch.FloatStorage": torch.float32,
@@ -26,21 +29,22 @@ STORAGES = {
 
 
 def read(data: bytes) -> Any:
-    """The object in a file of any of the three kinds; tensors are views of storages in memory.
+    """The object in a file of any of the three kinds; tensors are an `Array`, views of storages in memory.
 
     Refused names what the file wanted, ValueError says where it is damaged.
     """
+    budget = Budget(len(data))
     if data[:4] == b"PK\x03\x04":
-        return _read_zip(data)
+        return _read_zip(data, budget)
     stream = BytesIO(data)
-    first = Reader(calls=_calls(depth=1), inert=STORAGES).read(stream)
-    return _read_stream(stream) if isinstance(first, int) and first == MAGIC else first
+    first = Reader(calls=_calls(budget, depth=1), inert=STORAGES, budget=budget).read(stream)
+    return _read_stream(stream, budget) if isinstance(first, int) and first == MAGIC else first
 
 
 def tensor(value: Any) -> Tensor:
     """A contiguous float32 copy (integers stay) of a tensor or numpy array of a file."""
     if isinstance(value, Array) and value.value is not None:
-        value = torch.from_numpy(value.value.astype(value.value.dtype.newbyteorder("="), order="C"))
+        value = _unpacked(value)
     if isinstance(value, int | float):
         value = torch.tensor(value)
     if not isinstance(value, Tensor):
@@ -49,35 +53,55 @@ def tensor(value: Any) -> Tensor:
     return value.clone(memory_format=torch.contiguous_format)
 
 
-def _calls(depth: int) -> dict[str, Any]:
+def tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """`tensor` of each; ValueError where they are more than any network has."""
+    if len(values) > MOST:
+        raise ValueError(f"{len(values)} tensors, expected at most {MOST} in a network")
+    return {key: tensor(value) for key, value in values.items()}
+
+
+def _unpacked(array: Array) -> Tensor:
+    """The tensor in `array`, whose copy its file's budget pays."""
+    value = array.value
+    count, width = (value.numel() if isinstance(value, Tensor) else value.size), value.itemsize
+    if array.budget is not None:
+        array.budget.spend(ITEM + count * max(width, 4))
+    if isinstance(value, Tensor):
+        return value
+    return torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C"))
+
+
+def _calls(budget: Budget, *, depth: int) -> dict[str, Any]:
     """What a pickle with tensors may call; `depth` counts how often a storage may be a file within a file."""
 
-    def nested(data: bytes) -> Tensor:
-        stream = BytesIO(data)
-        if not depth or Reader().read(stream) != MAGIC:
+    def nested(data: bytes) -> Any:
+        stream = BytesIO(typed(bytes, data))
+        if not depth or Reader(budget=budget).read(stream) != MAGIC:
             raise Refused("torch.storage._load_from_bytes of something that is no storage")
-        return _read_stream(stream, depth=depth - 1)
+        return _read_stream(stream, budget, depth=depth - 1)
 
     return {
         "torch._utils._rebuild_tensor": _view,
         "torch._utils._rebuild_tensor_v2": _view,
         "torch._utils._rebuild_parameter": lambda value, *_: value,
         "torch.storage._load_from_bytes": nested,
-        "torch.Size": lambda sides=(): tuple(sides),
-        "torch.device": lambda *name: ":".join(map(str, name)),
+        "torch.Size": lambda sides=(): tuple(typed(tuple | list, sides)),
+        "torch.device": lambda *_: None,  # where it was does not matter
     }
 
 
-def _view(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+def _view(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Array:
     """A tensor on a flat storage, inside of its bounds and no larger than it."""
+    storage, size, stride = typed(Tensor, storage), integers(size), integers(stride)
+    (offset,) = integers((offset,))
     if min((offset, *size, *stride)) < 0 or math.prod(size) > storage.numel() or len(size) != len(stride):
         raise ValueError(f"a tensor {size} at {offset} of a storage of {storage.numel()} numbers")
     if math.prod(size) == 0:
-        return storage.new_empty(size)
+        return Array(storage.new_empty(size))
     last = offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True))
     if last >= storage.numel():
         raise ValueError(f"a tensor {size} at {offset} of a storage of {storage.numel()} numbers")
-    return storage.as_strided(size, stride, offset)
+    return Array(storage.as_strided(size, stride, offset))
 
 
 def _numbers(raw: bytes, dtype: torch.dtype, count: int) -> Tensor:
@@ -95,7 +119,7 @@ def _storage_id(key: Any) -> tuple[torch.dtype, str, int]:
     raise Refused(f"a persistent id {named} that is no storage")
 
 
-def _read_zip(data: bytes) -> Any:
+def _read_zip(data: bytes, budget: Budget) -> Any:
     """folder/data.pkl with the object, folder/data/<key> with each storage's bytes, uncompressed."""
     with zipfile.ZipFile(BytesIO(data)) as archive:
         members = {member.filename: member for member in archive.infolist()}
@@ -112,16 +136,19 @@ def _read_zip(data: bytes) -> Any:
         def persistent(key: Any) -> Tensor:
             dtype, name, count = _storage_id(key)
             if name not in storages:
-                storages[name] = _numbers(archive.read(f"{folder}data/{name}"), dtype, count)
+                member = members[f"{folder}data/{name}"]
+                budget.spend(member.file_size)
+                storages[name] = _numbers(archive.read(member), dtype, count)
             return storages[name]
 
-        reader = Reader(calls=_calls(depth=0), inert=STORAGES, persistent=persistent)
+        calls = _calls(budget, depth=0)
+        reader = Reader(calls=calls, inert=STORAGES, persistent=persistent, budget=budget)
         return reader.read(BytesIO(archive.read(pickles[0])))
 
 
-def _read_stream(stream: BytesIO, *, depth: int = 0) -> Any:
+def _read_stream(stream: BytesIO, budget: Budget, *, depth: int = 0) -> Any:
     """Behind the magic number: version, byte order, the object, the keys of its storages, their numbers."""
-    version, system = Reader().read(stream), Reader().read(stream)
+    version, system = (Reader(budget=budget).read(stream) for _ in range(2))
     if version != 1001 or not isinstance(system, dict) or not system.get("little_endian"):
         raise ValueError("torch's older format in an unknown version, or numbers in big-endian order")
     storages: dict[str, Tensor] = {}
@@ -138,11 +165,13 @@ def _read_stream(stream: BytesIO, *, depth: int = 0) -> Any:
             available -= count * dtype.itemsize
             if available < 0:
                 raise ValueError(f"a storage of {count} numbers, more than the file has")
+            budget.spend(count * dtype.itemsize)
             storages[name] = torch.zeros(count, dtype=dtype)
         return storages[name]
 
-    value = Reader(calls=_calls(depth=depth), inert=STORAGES, persistent=persistent).read(stream)
-    keys = Reader().read(stream)
+    calls = _calls(budget, depth=depth)
+    value = Reader(calls=calls, inert=STORAGES, persistent=persistent, budget=budget).read(stream)
+    keys = typed(list, Reader(budget=budget).read(stream))
     if not all(isinstance(key, str) for key in keys) or set(keys) != set(storages):
         raise ValueError("storages that no tensor belongs to, or tensors without a storage")
     for key in keys:

@@ -112,7 +112,7 @@ def image(flat, ws, clamp=None):
     return image
 
 
-def logits(flat, image, clamp=None):
+def logits(flat, image, clamp=None, group=4):
     f = double(flat)
 
     def conv(name, x, *, down=False, gain=1.0, active=True):
@@ -132,7 +132,7 @@ def logits(flat, image, clamp=None):
     for side in reversed(base.SIDES[1:]):
         y = conv(f"b{side}.skip", x, down=True, gain=math.sqrt(0.5), active=False)
         x = y + conv(f"b{side}.conv1", conv(f"b{side}.conv0", x), down=True, gain=math.sqrt(0.5))
-    x = conv("b4.conv", stddev_channel(x)).flatten(1)
+    x = conv("b4.conv", stddev_channel(x, group)).flatten(1)
     x = lrelu(x @ (f["b4.fc.weight"] / math.sqrt(x.shape[1])).T + f["b4.fc.bias"])
     return x @ (f["b4.out.weight"] / math.sqrt(x.shape[1])).T + f["b4.out.bias"]
 

@@ -1,8 +1,11 @@
 """CelebA, LaPa, JD-landmark, FFHQ and plain folders as PhotoSets, checked when loaded.
 
 Every loader takes the folder that holds the data set and gives {"train", "validation", "test"}. What does not
-fit (a missing picture, a wrong number of points, an unknown value) is a ValueError that names the first bad
-file; `PhotoSet.verify` decodes all of them as well.
+fit is a ValueError that names the first bad file. Checked when loaded: that every picture is there and its
+header can be read, its size where the format prescribes one (CelebA, FFHQ), the number, place and
+distinctness of landmarks, and all labels. The headers of CelebA's 202,599 files take 10 to 20 seconds from a
+warm disk. Checked before use: `PhotoSet.store`, through which all training goes, decodes every picture, so
+one that is cut off is named there; `PhotoSet.verify` does so alone.
 """
 
 import re
@@ -16,7 +19,9 @@ from hfld.photos import PhotoSet, picture_size, pictures_in, split_by_name
 
 SPLITS = ("train", "validation", "test")
 POINTS = 106
+CELEBA_SIZE = (178, 218)  # (width, height) of an aligned picture
 CELEBA_POINTS = "list_landmarks_align_celeba.txt"
+FFHQ_FOLDER = "images1024x1024"
 Splits = dict[str, PhotoSet]
 
 
@@ -40,7 +45,7 @@ def load_celeba(root: Path) -> Splits:
     if len(bad):
         raise ValueError(f"list_attr_celeba.txt: attributes of {names[bad[0]]} are not all 1 or -1")
     partition = _one_of(root, "Eval/list_eval_partition.txt", "list_eval_partition.txt")
-    rows = [line.split() for line in partition.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [line.split() for line in _text(partition).splitlines() if line.strip()]
     for row, name in zip(rows, names, strict=False):
         if len(row) != 2 or row[0] != name or row[1] not in ("0", "1", "2"):
             raise ValueError(f"{partition}: {' '.join(row)!r}, expected {name!r} and 0, 1 or 2")
@@ -49,6 +54,7 @@ def load_celeba(root: Path) -> Splits:
     folder = _one_of(root, "Img/img_align_celeba", "img_align_celeba")
     _check_present(folder, names)
     photos = PhotoSet(tuple(folder / name for name in names), _celeba_points(root, names), values > 0)
+    photos.verify(size=CELEBA_SIZE, decode=False)
     return _divide(photos, np.array([int(split) for _, split in rows]))
 
 
@@ -61,12 +67,14 @@ def _celeba_points(root: Path, names: Sequence[str]) -> np.ndarray | None:
     named, values = _celeba_table(paths[0], [f"{part}_{axis}" for part in parts for axis in "xy"])
     if named != names:
         raise ValueError(f"{paths[0]}: its pictures are not those of list_attr_celeba.txt")
-    return values.reshape(-1, 5, 2) + 0.5
+    points = values.reshape(-1, 5, 2) + 0.5
+    _check_points(points, CELEBA_SIZE, [f"{paths[0]}, {name}" for name in names])
+    return points
 
 
 def _celeba_table(path: Path, columns: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Names and integers [N, columns] of a CelebA text file: a line with N, one with the columns, N rows."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = _text(path).splitlines()
     if len(lines) < 2 or not lines[0].strip().isdigit():
         raise ValueError(f"{path}: the first line is {''.join(lines[:1])!r}, expected the number of pictures")
     header = lines[1].split()
@@ -104,7 +112,9 @@ def load_jd(root: Path) -> Splits:
     What lies below a folder named test... is the test set. There is no official validation set: a tenth of
     the training photos, with all variants of one photo (name_0, name_1, ...) on one side.
     """
-    pictures = sorted(path for path in root.rglob("picture") if path.is_dir())
+    pictures = sorted(
+        path for path in root.rglob("picture") if path.is_dir() and "__MACOSX" not in path.parts
+    )
     if not pictures:
         raise ValueError(f"{root}: there is no folder picture/ below it")
     parts = []
@@ -114,12 +124,18 @@ def load_jd(root: Path) -> Splits:
         if any(name.lower().startswith("test") for name in above):
             split = np.full(len(photos), 2)
         else:
-            people = [re.sub(r"_\d+$", "", path.stem) for path in photos.files]
-            split = split_by_name(people, validation=0.1, test=0)
+            split = split_by_name(map(source, photos.files), validation=0.1, test=0)
         parts.append((photos, split))
     files = tuple(path for photos, _ in parts for path in photos.files)
     landmarks = np.concatenate([photos.landmarks for photos, _ in parts])
     return _divide(PhotoSet(files, landmarks), np.concatenate([split for _, split in parts]))
+
+
+def source(path: Path) -> str:
+    """The photo that a face of LaPa or JD-landmark comes from, by its name: <photo>_<variant>, or
+    <photo>_<face>_<variant> where the photo's own name ends in three digits or more (AFW's, HELEN's).
+    """
+    return re.sub(r"(?<=\d{3})(_\d{1,2}){1,2}$|_\d+$", "", path.stem)
 
 
 def _with_points(pictures: Path, points: Path, name_of: Callable[[Path], str]) -> PhotoSet:
@@ -132,7 +148,8 @@ def _with_points(pictures: Path, points: Path, name_of: Callable[[Path], str]) -
         raise ValueError(f"{pictures}: there are no pictures")
     names = [name_of(path) for path in files]
     _check_present(points, names)
-    if extra := sorted({path.name for path in points.glob("*.txt")} - set(names)):
+    known = {path.name for path in points.glob("*.txt") if not path.name.startswith(".")}
+    if extra := sorted(known - set(names)):
         raise ValueError(f"{points / extra[0]}: there is no picture for it in {pictures}")
     found = [read_points(points / name, picture_size(path)) for name, path in zip(names, files, strict=True)]
     return PhotoSet(tuple(files), np.stack(found))
@@ -141,9 +158,9 @@ def _with_points(pictures: Path, points: Path, name_of: Callable[[Path], str]) -
 def read_points(path: Path, size: tuple[int, int]) -> np.ndarray:
     """A landmark file (a line with 106, then x y in each of 106 lines) -> [106, 2] px.
 
-    `size` is the picture's (width, height): no point may lie further outside than half of it.
+    `size` is the picture's (width, height).
     """
-    first, *rest = path.read_text(encoding="utf-8").split() or [""]
+    first, *rest = _text(path).split() or [""]
     if first != str(POINTS):
         raise ValueError(f"{path}: the first line is {first!r}, expected {POINTS}")
     try:
@@ -153,38 +170,50 @@ def read_points(path: Path, size: tuple[int, int]) -> np.ndarray:
     if len(values) != 2 * POINTS:
         raise ValueError(f"{path}: {len(values)} numbers after the first line, expected {2 * POINTS}")
     points = values.reshape(POINTS, 2) + 0.5
-    outside = ~((points >= -0.5 * np.array(size)) & (points <= 1.5 * np.array(size))).all(axis=1)
-    if outside.any():
-        i = int(np.flatnonzero(outside)[0])
-        raise ValueError(
-            f"{path}: point {i} at {(points[i] - 0.5).tolist()} is not in {size[0]} x {size[1]} px"
-        )
+    _check_points(points[None], size, [str(path)])
     return points
 
 
+def _check_points(points: np.ndarray, size: tuple[int, int], places: Sequence[str]) -> None:
+    """[N, P, 2] px in pictures of `size` (width, height), read at `places`.
+
+    No point may lie further outside than half of the picture, as those of cropped faces do, and at least half
+    of a face's points are distinct: lips and lids may touch.
+    """
+    outside = ~((points >= -0.5 * np.array(size)) & (points <= 1.5 * np.array(size))).all(axis=2)
+    for n, i in np.argwhere(outside)[:1]:
+        at = (points[n, i] - 0.5).tolist()
+        raise ValueError(f"{places[n]}: point {i} at {at} is not in {size[0]} x {size[1]} px")
+    order = np.sort(points[..., 0] + 1j * points[..., 1], axis=1)
+    distinct = 1 + (np.diff(order, axis=1) != 0).sum(axis=1)
+    for n in np.flatnonzero(2 * distinct < points.shape[1])[:1]:
+        expected = f"at least {(points.shape[1] + 1) // 2} of {points.shape[1]}"
+        raise ValueError(f"{places[n]}: {distinct[n]} distinct points, expected {expected}")
+
+
 def load_ffhq(root: Path) -> Splits:
-    """FFHQ: numbered PNGs in a subfolder per thousand (00000/00000.png, ...), squares of one size.
+    """FFHQ: numbered PNGs in a subfolder per thousand (00000/00000.png, ...), squares of one size, in `root`
+    or in the folder images1024x1024/ of the official download.
 
     Train: numbers below 60,000; FFHQ's official validation part is halved into validation and test.
     """
-    files = sorted(root.glob("[0-9]*/*.png"))
+    files = _ffhq_files(root) or _ffhq_files(root / FFHQ_FOLDER)
     if not files:
-        raise ValueError(f"{root}: there is no 00000/00000.png")
+        raise ValueError(f"{root}: there is no 00000/00000.png, nor one in {FFHQ_FOLDER}/")
     numbers = []
     for path in files:
         if not re.fullmatch(r"\d{5}", path.stem):
             raise ValueError(f"{path}: expected a name of five digits, such as 00000.png")
         if path.parent.name != f"{int(path.stem) // 1000 * 1000:05d}":
             raise ValueError(f"{path}: expected in the folder {int(path.stem) // 1000 * 1000:05d}")
-        if path.stat().st_size == 0:
-            raise ValueError(f"{path} is empty")
         numbers.append(int(path.stem))
-    sizes = {path: picture_size(path) for path in {path.parent: path for path in files}.values()}
-    side = picture_size(files[0])[0]
-    for path, size in sizes.items():  # one of each folder; `verify` looks at all
-        if size != (side, side):
-            raise ValueError(f"{path}: {size[0]} x {size[1]} px, expected {side} x {side} as {files[0].name}")
-    return _divide(PhotoSet(tuple(files)), np.searchsorted([60_000, 65_000], numbers, side="right"))
+    photos = PhotoSet(tuple(files))
+    photos.verify(size=(picture_size(files[0])[0],) * 2, decode=False)
+    return _divide(photos, np.searchsorted([60_000, 65_000], numbers, side="right"))
+
+
+def _ffhq_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("[0-9]*/*.png") if not path.name.startswith("."))
 
 
 def load_folder(root: Path) -> Splits:
@@ -192,9 +221,9 @@ def load_folder(root: Path) -> Splits:
     files = pictures_in(root)
     if not files:
         raise ValueError(f"{root}: there are no pictures")
-    if empty := [path for path in files if path.stat().st_size == 0]:
-        raise ValueError(f"{empty[0]} is empty")
-    return _divide(PhotoSet(tuple(files)), split_by_name(path.relative_to(root).as_posix() for path in files))
+    photos = PhotoSet(tuple(files))
+    photos.verify(decode=False)
+    return _divide(photos, split_by_name(path.relative_to(root).as_posix() for path in files))
 
 
 DATASETS: dict[str, Callable[[Path], Splits]] = {
@@ -223,3 +252,10 @@ def _check_present(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         if not sizes.get(name):
             raise ValueError(f"{folder / name} is {'empty' if name in sizes else 'missing'}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8: {error}") from error

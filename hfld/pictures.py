@@ -10,6 +10,7 @@ from hfld.augmentation import augment
 from hfld.config import Profile
 from hfld.data import portraits
 from hfld.landmarks import Augmentation, portrait_augmentation
+from hfld.photos import PhotoSet
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class LandmarkFaces:
 
 
 def landmark_faces(profile: Profile, *, cache: Path | None = None, judge: bool = False) -> LandmarkFaces:
-    """Rendered portraits, or photographs cropped as FFHQ's: every other one trains H, the rest (`judge`) the
-    judge of landmarks, so that the two share no photo.
+    """Rendered portraits, or photographs cropped as FFHQ's: one half trains H, the other (`judge`) the judge
+    of landmarks. All faces of one photo are in the same half, so that the two share none.
 
     cache: where pictures are kept; None: in the profile's runs.
     """
@@ -46,8 +47,14 @@ def landmark_faces(profile: Profile, *, cache: Path | None = None, judge: bool =
     folder = cache or profile.paths.runs / "photos"
     photos = datasets.load(world.landmark_set, profile.root / world.landmark_folder)
     chosen = (
-        photos["train"][int(judge) :: 2][: config.images],
+        half(photos["train"], judge=judge)[: config.images],
         photos["validation"][: config.validation_images],
     )
     faces = (Faces(*part.store(folder, size=world.read_at, frame="ffhq")) for part in chosen)
     return LandmarkFaces(*faces, augment)
+
+
+def half(photos: PhotoSet, *, judge: bool) -> PhotoSet:
+    """The faces of every other photo, in the order of their names: H's, or those of its judge."""
+    _, number = np.unique([datasets.source(path) for path in photos.files], return_inverse=True)
+    return photos[np.flatnonzero(number % 2 == judge)]

@@ -1,12 +1,13 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from hfld.attributes import ATTRIBUTES
-from hfld.datasets import SPLITS, load, read_points
+from hfld.datasets import SPLITS, load, read_points, source
 from hfld.photos import PhotoSet, picture_size, read_picture, split_by_name
 
 FACE = np.random.default_rng(4).random((106, 2))
@@ -94,13 +95,10 @@ def test_celeba(celeba):
 
 
 def test_celeba_with_everything_in_one_folder_and_five_points(celeba):
+    five_points(celeba)
     for path in [*celeba.glob("Anno/*"), *celeba.glob("Eval/*"), *celeba.glob("Img/*")]:
         path.rename(celeba / path.name)
     points = np.array([[69, 111], [108, 111], [88, 136], [73, 152], [105, 152]])
-    rows = [f"{i:06d}.jpg " + " ".join(f"{v:4d}" for v in points.ravel()) for i in range(1, 7)]
-    parts = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
-    header = " ".join(f"{part}_{axis}" for part in parts for axis in "xy")
-    (celeba / "list_landmarks_align_celeba.txt").write_text("\n".join(["6", header, *rows]) + "\n")
     train = load("celeba", celeba)["train"]
     np.testing.assert_array_equal(train.landmarks[0], points + 0.5)
     batch = train.batch([0, 1], size=64, frame="ffhq")
@@ -136,6 +134,53 @@ def test_celeba_with_everything_in_one_folder_and_five_points(celeba):
 def test_celeba_names_what_is_wrong(celeba, file, old, new, message):
     edit(celeba / file, old, new)
     with pytest.raises(ValueError, match=message):
+        load("celeba", celeba)
+
+
+PAGE = b"<html>please log in</html>"
+
+
+def five_points(root, *, changed=None, row="69 111 108 111 88 136 73 152 105 152"):
+    """CelebA's file of five landmarks, one row of it changed."""
+    parts = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+    names = [f"{i:06d}.jpg" for i in range(1, 7)]
+    usual = "69 111 108 111 88 136 73 152 105 152"
+    rows = [f"{name} {row if name == changed else usual}" for name in names]
+    header = " ".join(f"{part}_{axis}" for part in parts for axis in "xy")
+    path = root / "Anno" / "list_landmarks_align_celeba.txt"
+    path.write_text("\n".join(["6", header, *rows]) + "\n")
+
+
+def test_every_picture_of_celeba_has_its_size(celeba):
+    picture = celeba / "Img" / "img_align_celeba" / "000002.jpg"
+    write_picture(picture, 64, 64)
+    with pytest.raises(ValueError, match=r"000002.jpg: 64 x 64 px, expected 178 x 218"):
+        load("celeba", celeba)
+    picture.write_bytes(PAGE)
+    with pytest.raises(ValueError, match=r"000002.jpg is not a readable picture"):
+        load("celeba", celeba)
+
+
+def test_landmarks_of_celeba_are_in_the_picture_and_distinct(celeba):
+    five_points(
+        celeba, changed="000003.jpg", row="-60 111 108 111 88 136 73 152 230 152"
+    )  # by a face cut off
+    assert load("celeba", celeba)["train"].landmarks.shape == (3, 5, 2)
+    for row, message in {
+        "69 111 108 111 99999 -5000 73 152 105 152": r"point 2 at \[99999.0, -5000.0\] is not in 178 x 218",
+        "69 111 108 400 88 136 73 152 105 152": r"point 1 at \[108.0, 400.0\] is not in",
+        "69 111 69 111 69 111 69 111 105 152": "2 distinct points, expected at least 3 of 5",
+    }.items():
+        five_points(celeba, changed="000003.jpg", row=row)
+        with pytest.raises(ValueError, match=rf"list_landmarks_align_celeba.txt, 000003.jpg: {message}"):
+            load("celeba", celeba)
+
+
+@pytest.mark.parametrize("file", ["Anno/list_attr_celeba.txt", "Eval/list_eval_partition.txt"])
+def test_annotations_in_another_encoding_are_named(celeba, file):
+    path = celeba / file
+    path.write_bytes(b"\xff\xfe" + path.read_bytes())
+    with pytest.raises(ValueError, match=rf"{path.name} is not text in UTF-8: .* 0xff"):
         load("celeba", celeba)
 
 
@@ -175,6 +220,7 @@ def test_lapa_names_what_is_wrong(lapa):
         good.replace("\n", "\n9999 ", 1): r"1_0.txt: 213 numbers",
         "106\n" + "0 0\n" * 105 + "900 10\n": r"1_0.txt: point 105 at \[900.0, 10.0\] is not in 210 x 260 px",
         "106\n" + "0 0\n" * 105 + "nan 10\n": r"1_0.txt: point 105 .* is not in 210 x 260 px",
+        "106\n" + "60 80\n" * 106: r"1_0.txt: 1 distinct points, expected at least 53 of 106",
         " ": r"1_0.txt: the first line is '', expected 106",
         "": r"1_0.txt is empty",
     }.items():
@@ -192,6 +238,57 @@ def test_lapa_names_what_is_wrong(lapa):
         load("lapa", lapa)
 
 
+def test_points_may_touch_and_lie_somewhat_outside(lapa):
+    points = FACE * (200, 260)
+    points[84:95] = points[84]
+    points[0] = (-90, 380)
+    write_points(lapa / "train" / "landmarks" / "0_0.txt", points)
+    found = load("lapa", lapa)["train"].landmarks[0]
+    np.testing.assert_allclose(found, points + 0.5, atol=1e-5)
+
+
+def test_what_lapa_cannot_read_is_named(lapa, tmp_path):
+    picture, points = (lapa / "train" / kind for kind in ("images/2_0.jpg", "landmarks/1_0.txt"))
+    good = points.read_bytes()
+    points.write_bytes(b"\xff\xfe" + good)
+    with pytest.raises(ValueError, match=r"1_0.txt is not text in UTF-8"):
+        load("lapa", lapa)
+    points.write_bytes(good)
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[: len(whole) - 200])  # its header is whole
+    photos = load("lapa", lapa)["train"]
+    with pytest.raises(ValueError, match=r"2_0.jpg is not a readable picture: .*truncated"):
+        photos.store(tmp_path / "cache", size=16, frame="ffhq", progress=False)
+    picture.write_bytes(PAGE)
+    with pytest.raises(ValueError, match=r"2_0.jpg is not a readable picture"):
+        load("lapa", lapa)
+
+
+def test_hidden_files_of_a_mac_are_passed_over(lapa, tmp_path_factory):
+    for path in [*lapa.glob("train/*/*")]:
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+    assert len(load("lapa", lapa)["train"]) == 4
+    ffhq = tmp_path_factory.mktemp("ffhq")
+    write_picture(ffhq / "00000" / "00000.png", 64, 64)
+    (ffhq / "00000" / "._00000.png").write_bytes(b"\x00\x05\x16\x07")
+    assert len(load("ffhq", ffhq)["train"]) == 1
+
+
+def test_the_photo_of_a_face():
+    for name, photo in {
+        "LFPW_image_test_0116_0": "LFPW_image_test_0116",
+        "10000024193_0": "10000024193",
+        "AFW_1051618982_1_0": "AFW_1051618982",
+        "AFW_1051618982_2_11": "AFW_1051618982",
+        "HELEN_2267922843_1_0": "HELEN_2267922843",
+        "IBUG_image_003_1_0": "IBUG_image_003",
+        "person_0_1": "person_0",
+        "portrait": "portrait",
+        "17": "17",
+    }.items():
+        assert source(Path(f"{name}.jpg")) == photo
+
+
 def test_jd_keeps_variants_of_a_photo_together(jd):
     splits = load("jd", jd)
     assert sum(map(len, splits.values())) == 18
@@ -201,6 +298,10 @@ def test_jd_keeps_variants_of_a_photo_together(jd):
         {re.sub(r"_\d+$", "", path.stem) for path in splits[name].files} for name in ("train", "validation")
     ]
     assert not people[0] & people[1]
+    folder = jd / "__MACOSX" / "Training_data" / "AFW" / "picture"
+    folder.mkdir(parents=True)
+    (folder / "._x.jpg").write_bytes(b"\x00\x05\x16\x07")
+    assert sum(map(len, load("jd", jd).values())) == 18
     np.testing.assert_allclose(splits["train"].landmarks[0], FACE * 100 + 0.5, atol=1e-5)
     next(jd.glob("Test_data1/landmark/*")).unlink()
     with pytest.raises(ValueError, match=r"Test_data1/landmark/.*jpg.txt is missing"):
@@ -221,6 +322,32 @@ def test_ffhq(ffhq):
     write_picture(ffhq / "01000" / "01999.png", 64, 48)
     with pytest.raises(ValueError, match=r"01999.png: 64 x 48 px, expected 64 x 64"):
         load("ffhq", ffhq)
+
+
+def test_every_picture_of_ffhq_is_looked_at(ffhq):
+    """Also one that is neither the first nor the last of its folder."""
+    write_picture(ffhq / "00000" / "00500.png", 64, 48)
+    with pytest.raises(ValueError, match=r"00500.png: 64 x 48 px, expected 64 x 64"):
+        load("ffhq", ffhq)
+    for content in (PAGE, b""):
+        (ffhq / "00000" / "00500.png").write_bytes(content)
+        with pytest.raises(ValueError, match=r"00500.png is not a readable picture"):
+            load("ffhq", ffhq)
+
+
+def test_the_official_folder_of_ffhq(ffhq):
+    expected = [path.name for path in load("ffhq", ffhq)["train"].files]
+    (ffhq / "images1024x1024").mkdir()
+    for folder in ffhq.glob("[0-9]*"):
+        folder.rename(ffhq / "images1024x1024" / folder.name)
+    assert [path.name for path in load("ffhq", ffhq)["train"].files] == expected
+
+
+def test_a_page_among_pictures_is_named(tmp_path):
+    write_picture(tmp_path / "1.png", 20, 30)
+    (tmp_path / "5.png").write_bytes(PAGE)
+    with pytest.raises(ValueError, match=r"5.png is not a readable picture"):
+        load("folder", tmp_path)
 
 
 def test_folder(tmp_path):
@@ -262,6 +389,17 @@ def test_verify_decodes_and_names_the_first_bad_file(ffhq):
         photos.verify(progress=False)
     with pytest.raises(ValueError, match=r"00000.png: 64 x 64 px, expected 32 x 32"):
         photos.verify(size=(32, 32), progress=False)
+    photos.verify(size=(64, 64), decode=False, progress=False)  # its header is whole
+
+
+def test_a_size_is_read_without_decoding(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write_picture(tmp_path / "plain.png", 60, 40)
+    write_picture(tmp_path / "turned.png", 60, 40, exif=exif)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
+    assert picture_size(tmp_path / "plain.png") == (60, 40)
+    assert picture_size(tmp_path / "turned.png") == (40, 60)
 
 
 def test_stored_squares_are_made_once_and_are_those_of_batch(lapa, tmp_path):

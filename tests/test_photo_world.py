@@ -3,6 +3,7 @@
 import sys
 import types
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from hfld.networks.resized import Resized, resized
 from hfld.official import import_official, main
 from hfld.photo_judges import load_emotion
 from hfld.photo_training import ATTRIBUTE_ROLES, roles, train_role
+from hfld.photos import PhotoSet
 from pretrain.smoke_ffhq import make_files
 
 
@@ -64,7 +66,7 @@ def test_wrong_files_are_named(profile, capsys):
     with pytest.raises(ValueError, match="'smoke' has no official files"):
         import_official(load_profile("smoke"))
     assert main(["ffhq256"]) == 1
-    assert "ffhq-res256-mirror-paper256-noaug.pkl is missing" in capsys.readouterr().err
+    assert "550000.pt is missing" in capsys.readouterr().err
 
 
 def test_h_and_its_judge_share_no_photo(profile):
@@ -73,10 +75,22 @@ def test_h_and_its_judge_share_no_photo(profile):
     same = (ours.training.images[:, None] == theirs.training.images[None]).all(axis=(2, 3, 4))
     assert not same.any()
     assert np.array_equal(ours.validation.images, theirs.validation.images)
+    assert np.array_equal(ours.validation.landmarks, theirs.validation.landmarks)
     few = replace(profile, landmarks=replace(profile.landmarks, images=3, validation_images=2))
     faces = pictures.landmark_faces(few)
     assert (len(faces.training.images), len(faces.validation.landmarks)) == (3, 2)
     assert ours.augmentation is not portrait_augmentation
+
+
+def test_faces_of_one_photo_are_on_one_side():
+    names = [f"{photo}_{k}.jpg" for photo in range(100, 140) for k in range(1 + photo % 3)]
+    photos = PhotoSet(tuple(map(Path, names)), np.arange(2.0 * len(names)).reshape(-1, 1, 2))
+    ours, theirs = (pictures.half(photos, judge=judge) for judge in (False, True))
+    assert {*ours.files} | {*theirs.files} == {*photos.files}
+    sides = [{path.stem.split("_")[0] for path in part.files} for part in (ours, theirs)]
+    assert not sides[0] & sides[1]
+    assert len(sides[0]) == len(sides[1]) == 20
+    assert ours.landmarks[2, 0, 0] == 2 * names.index(ours.files[2].name)
 
 
 def test_portraits_are_rendered_as_the_profile_says(monkeypatch, tmp_path):

@@ -55,6 +55,8 @@ def index_of(name: str, names: Iterable[str], kind: str) -> int:
     names = list(names)
     if name in names:
         return names.index(name)
+    if name in ATTRIBUTES and set(names) < set(ATTRIBUTES):
+        raise ValueError(f"{kind} {name!r} was not trained here, only {', '.join(names)}")
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
     raise ValueError(f"unknown {kind} {name!r}; the nearest is {nearest[0]!r}")
 

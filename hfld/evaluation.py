@@ -11,7 +11,7 @@ both strengths.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES, attribute_index
-from hfld.config import Profile
+from hfld.config import Profile, load_profile
 from hfld.editors import Editor, reach
 from hfld.judges import Context, Judges, Readings, check_independent, read
 from hfld.matching import Match, match_strengths
@@ -37,17 +37,19 @@ TARGETS = (0.0, 1.0)
 class Latents:
     """N latents with all that is known about the unedited images."""
 
-    z: np.ndarray  # [N, z_dim]
-    ws: Tensor  # [N, L, w_dim]
-    scores: Tensor  # [N, 40] of the training regressor: where an edit starts from
-    images: np.ndarray  # [N, H, W, 3] uint8, G(ws)
-    readings: Readings | None = None
-    truth: Truth | None = None
+    z: np.ndarray = field(repr=False)  # [N, z_dim]
+    ws: Tensor = field(repr=False)  # [N, L, w_dim]
+    scores: Tensor = field(repr=False)  # [N, 40] of the training regressor: where an edit starts from
+    images: np.ndarray = field(repr=False)  # [N, H, W, 3] uint8, G(ws)
+    readings: Readings | None = field(default=None, repr=False)
+    truth: Truth | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.z)
 
-    def __getitem__(self, index) -> "Latents":
+    def __getitem__(self, index: int | slice | np.ndarray) -> "Latents":
+        """The chosen latents; an int gives a batch of one."""
+        index = [index] if isinstance(index, (int, np.integer)) else index
         parts = (self.readings, self.truth)
         readings, truth = (None if part is None else part[index] for part in parts)
         return Latents(self.z[index], self.ws[index], self.scores[index], self.images[index], readings, truth)
@@ -66,8 +68,9 @@ class Bench:
     progress: bool = True
 
     @classmethod
-    def of(cls, profile: Profile) -> "Bench":
-        """A profile's networks, judges and truth."""
+    def of(cls, profile: Profile | str) -> "Bench":
+        """The networks, judges and truth of a profile (or its name)."""
+        profile = load_profile(profile) if isinstance(profile, str) else profile
         models = Models.of(profile)
         return cls(
             models,
@@ -90,6 +93,8 @@ class Bench:
         """n latents of a split; `judged=False` (validation) leaves out the tables' judges and the exact
         truth.
         """
+        if n < 1:
+            raise ValueError(f"n: {n} latents, expected 1 or more")
         z = self.models.latents(n, seed=seed, split=split)
         ws = self.ws(z)
         truth = self.world.truth(z.numpy()) if judged and self.world is not None else None
@@ -246,6 +251,8 @@ def evaluate(
     """
     for attribute in attributes:
         attribute_index(attribute)
+    if test.readings is None:
+        raise ValueError("the test latents are not judged; make them with judged=True")
     if validation is not None and len(_common(test.z, validation.z)):
         raise ValueError("validation and test latents overlap; give them different seeds")
     editors = {name: editor for name, editor in editors.items() if name != "none"}  # always there, unedited

@@ -83,6 +83,8 @@ def invert(
     (left out where there is no H), v the whitened ws, and w_j random latents, the nearest of which is the
     start. If the perceptual share is still above `config.stranger` after half of the steps, the picture
     is a stranger, and gets the nearest of the random faces.
+
+    ValueError for a target of another shape or range.
     """
     names = ("perceptual", "pixel", "landmark") if models.landmarks is not None else ("perceptual", "pixel")
     weights = {name: getattr(config, f"lambda_{name}") for name in (*names, "mean")}
@@ -292,3 +294,9 @@ def _check(models: Models, target: Tensor) -> None:
         raise ValueError("there is no perceptual network, which inversion needs")
     if target.ndim != 4 or target.shape[:2] != (1, 3) or target.shape[2] != target.shape[3]:
         raise ValueError(f"target: shape {tuple(target.shape)}, expected [1, 3, S, S]")
+    side = getattr(models.generator, "size", target.shape[-1])
+    if target.shape[-1] != side or not target.abs().max() <= 10:  # G itself goes beyond 1
+        raise ValueError(
+            f"target: {target.shape[-1]} px, values up to {target.abs().max():.3g}, "
+            f"expected {side} px in [-1, 1]"
+        )

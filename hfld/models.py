@@ -5,11 +5,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hfld.checkpoints import FETCH, load_network, sha256
-from hfld.config import Profile
+from hfld.config import Profile, load_profile
 from hfld.host import reuse_memory
 from hfld.networks.resized import resized
 
@@ -37,11 +38,12 @@ class Models:
             network.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
     @classmethod
-    def of(cls, profile: Profile) -> "Models":
-        """A profile's networks, with the H that 01_landmarks trained, on the device that it names.
+    def of(cls, profile: Profile | str) -> "Models":
+        """The networks of a profile (or its name), with the H that 01_landmarks trained, on its device.
 
         On a CPU the process keeps freed memory from here on (hfld.host.reuse_memory).
         """
+        profile = load_profile(profile) if isinstance(profile, str) else profile
         device = pick_device(profile.world.device)
         if device.type == "cpu":
             reuse_memory()
@@ -97,10 +99,10 @@ class Models:
         generator = torch.Generator().manual_seed(seed * len(SPLITS) + SPLITS.index(split))
         return torch.randn(count, self.z_dim, generator=generator)
 
-    def ws(self, z: Tensor) -> Tensor:
+    def ws(self, z: Tensor | np.ndarray) -> Tensor:
         """z [N, z_dim] -> ws [N, L, w_dim], every row the same w, without truncation."""
         with torch.no_grad():
-            return self.generator.repeat(self.generator.mapping(z.to(self.device)))
+            return self.generator.repeat(self.generator.mapping(torch.as_tensor(z).to(self.device)))
 
     def images(self, ws: Tensor) -> Tensor:
         """ws -> images [N, 3, H, W] with the fixed noise that x and x' share."""

@@ -68,7 +68,7 @@ class Photo:
 
 
 def open_photo(
-    source: Path | str | bytes | np.ndarray | Photo,  # a file, its bytes, or a picture
+    source: Path | str | bytes | np.ndarray | Image.Image | Photo,  # a file, its bytes, or a picture
     *,
     face: int = 0,  # which face, 0 the largest
     frame: Frame = "ffhq",  # the world whose images the square shall look like
@@ -82,8 +82,14 @@ def open_photo(
     """
     if isinstance(source, Photo):
         picture, done = source.picture, source.notes
+    elif isinstance(source, np.ndarray | Image.Image):
+        picture, done = to_rgb(source) if isinstance(source, Image.Image) else _array_to_rgb(source), ()
+    elif isinstance(source, Path | str | bytes):
+        picture, done = read(source)
     else:
-        picture, done = (_array_to_rgb(source), ()) if isinstance(source, np.ndarray) else read(source)
+        raise ValueError(
+            f"source: a {type(source).__name__}, expected a file, its bytes, an array or an image"
+        )
     if frame not in FRAMES:
         raise ValueError(f"frame must be one of {', '.join(FRAMES)}, not {frame!r}")
     height, width = picture.shape[:2]
@@ -133,9 +139,13 @@ def paste_back(
 ) -> np.ndarray:
     """The photo, uint8 [H, W, 3], with the face in its place; outside of the mask not one pixel changes.
 
+    ValueError for a face of another shape or type.
+
     Without landmarks the whole square is pasted, which keeps edits of the hair; pass those of the original
     and of the edited face together for a mask that covers both.
     """
+    if face.dtype != np.uint8 or face.ndim != 3 or face.shape != (len(face), len(face), 3):
+        raise ValueError(f"face: {face.dtype} {list(face.shape)}, expected uint8 [S, S, 3]")
     mask = None if landmarks is None else face_mask(landmarks, len(face), feather=feather)
     limit, corners = np.array(photo.picture.shape[1::-1]), photo.quad.corners
     left, top = low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, limit)
@@ -183,8 +193,10 @@ def marked_png(picture: np.ndarray, note: dict[str, Any] | None = None) -> bytes
 
 
 def save_png(path: Path | str, picture: np.ndarray, note: dict[str, Any] | None = None) -> None:
-    """Write `marked_png` to a file."""
+    """Write `marked_png` to a file; ValueError if it is not called .png."""
     path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path}: a PNG is written, expected a name that ends in .png")
     temporary = path.with_name(path.name + ".tmp")
     try:
         temporary.write_bytes(marked_png(picture, note))

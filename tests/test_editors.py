@@ -245,6 +245,10 @@ def test_wrong_input_is_named(models, ws, weights, tmp_path):
     editor = LinearEditor(true_directions(), NAMES)
     with pytest.raises(ValueError, match="Attractive"):
         editor.edit(ws, "Atractive", 1.0)
+    with pytest.raises(ValueError, match="attribute 'Smiling' was not trained here, only"):
+        editor.edit(ws, "Smiling", 1.0)
+    with pytest.raises(ValueError, match="nearest is 'Male'"):
+        NoEdit().edit(ws, "Mal", 1.0)
     with pytest.raises(ValueError, match="Smiling"):
         reach(editor, ws, "Smilling", 1.0, models.score)
     with pytest.raises(ValueError, match="ws must be"):

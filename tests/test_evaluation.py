@@ -335,6 +335,16 @@ def test_overlapping_latents_and_unknown_names_are_refused(bench):
         evaluate(bench, test, toy_editors(), ["Bold"])
 
 
+def test_latents_that_cannot_be_judged_are_named(bench):
+    with pytest.raises(ValueError, match="n: 0 latents"):
+        bench.latents(0, seed=1, split="test")
+    unjudged = bench.latents(3, seed=1, split="test", judged=False)
+    with pytest.raises(ValueError, match="judged=True"):
+        evaluate(bench, unjudged, {}, ["Male"])
+    assert len(unjudged[1]) == 1 and torch.equal(unjudged[1].ws, unjudged.ws[1:2])
+    assert len(repr(unjudged)) < 200
+
+
 def test_reportable_needs_an_oracle_that_moves_the_judge(results):
     rows, _ = results
     names, table = reportable(rows)

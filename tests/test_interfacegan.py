@@ -176,5 +176,5 @@ def test_what_is_missing_is_named(editor, bank, tmp_path, ws):
     assert loaded.settings() == editor.settings()
     assert loaded.unit == editor.unit
     assert loaded.boundary("Bald")[1:] == editor.boundary("Bald")[1:]
-    with pytest.raises(FileNotFoundError, match="dvc repro"):
+    with pytest.raises(FileNotFoundError, match="make benchmark"):
         InterFaceGan.load(tmp_path / "none.safetensors")

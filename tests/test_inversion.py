@@ -187,6 +187,8 @@ def test_fidelity_is_read_by_judges(models, target):
 def test_wrong_input_is_named(models, target):
     with pytest.raises(ValueError, match=r"target: shape \(3, 8, 8\), expected \[1, 3, S, S\]"):
         invert(models, target[0], CONFIG)
+    with pytest.raises(ValueError, match="values up to 255, expected 8 px"):
+        invert(models, target.clone().fill_(255), CONFIG)
     with pytest.raises(ValueError, match="no perceptual network"):
         invert(Models(models.generator, models.regressor), target, CONFIG)
 

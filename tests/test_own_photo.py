@@ -268,3 +268,20 @@ def test_saved_photos_are_marked_as_synthetic(face, tmp_path):
         assert "compositeWithTrainedAlgorithmicMedia" in picture.text["XML:com.adobe.xmp"]
         assert json.loads(picture.text["hfld-recipe"]) == {"attribute": "Bangs", "target": 1.0}
     assert [path.name for path in tmp_path.iterdir()] == ["me.png"]
+
+
+def test_a_pillow_picture_is_opened_and_anything_else_is_named(face):
+    np.testing.assert_array_equal(open_photo(Image.fromarray(face)).picture, face)
+    for source in (None, torch.zeros(3, 8, 8)):
+        with pytest.raises(ValueError, match=f"source: a {type(source).__name__}, expected a file"):
+            open_photo(source)
+
+
+def test_what_is_pasted_and_where_it_is_saved_is_checked(face, tmp_path):
+    photo = open_photo(face, aligned=True)
+    for wrong in (np.zeros((8, 8, 3)), np.zeros((8, 9, 3), np.uint8), np.zeros((8, 8), np.uint8)):
+        with pytest.raises(ValueError, match=r"face: .* expected uint8"):
+            paste_back(photo, wrong)
+    with pytest.raises(ValueError, match=r"ends in \.png"):
+        save_png(tmp_path / "face.jpg", face)
+    assert not list(tmp_path.iterdir())

@@ -235,7 +235,7 @@ def test_registry_loads_and_connects(name, models, ws, tmp_path):
     editor.save(editor_file(tmp_path, name))
     made = make_editor(name, weights=tmp_path, models=models)
     assert torch.equal(made.edit(ws, NAMES[0], 0.3), editor.edit(ws, NAMES[0], 0.3))
-    with pytest.raises(FileNotFoundError, match="dvc repro"):
+    with pytest.raises(FileNotFoundError, match="make benchmark"):
         make_editor(name, weights=tmp_path / "elsewhere")
     assert name in EDITORS
 

@@ -265,7 +265,7 @@ def test_fitting_needs_something_to_name_by_unless_it_was_loaded(ganspace, bank,
     assert loaded.describe(2) == ganspace.describe(2)
     with pytest.raises(ValueError, match="holds ganspace, not sefa"):
         SeFa.load(tmp_path / "editor.safetensors")
-    with pytest.raises(FileNotFoundError, match="dvc repro"):
+    with pytest.raises(FileNotFoundError, match="make benchmark"):
         SeFa.load(tmp_path / "none.safetensors")
 
 

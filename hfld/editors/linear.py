@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from hfld.attributes import index_of
+from hfld.attributes import attribute_index, index_of
 from hfld.editors.base import Bank, shift
 
 
@@ -49,4 +49,5 @@ class NoEdit:
         return self
 
     def edit(self, ws: Tensor, attribute: str, strength: float | Tensor) -> Tensor:
+        attribute_index(attribute)
         return ws

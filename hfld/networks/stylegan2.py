@@ -152,7 +152,8 @@ class SynthesisNetwork(nn.Module):
 
     def forward(self, ws: Tensor, noise: Noise = "fixed", size: int | None = None) -> Tensor:
         """[N, L, w_dim] -> [N, 3, S, S]; `size` stops at a lower resolution (progressive training)."""
-        assert ws.shape[1:2] == (self.num_ws,), f"ws: got {tuple(ws.shape)}, expected [N, {self.num_ws}, w]"
+        if ws.ndim != 3 or ws.shape[1] != self.num_ws:
+            raise ValueError(f"ws: got {list(ws.shape)}, expected [N, {self.num_ws}, w_dim]")
         assert noise in ("fixed", "random", "none"), noise
         x = self.constant.to(compute_dtype(self.constant)).expand(ws.shape[0], -1, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)

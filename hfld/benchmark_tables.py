@@ -222,7 +222,7 @@ def findings(rows: pd.DataFrame, matches: pd.DataFrame) -> list[str]:
         if not won + lost + undecided:
             said.append(f"{second} against {first}: nowhere at the same change, no comparison.")
             continue
-        worse = ", ".join(UNITS[row.quantity].lower() for row in own.itertuples() if row.lost)
+        worse = "; ".join(UNITS[row.quantity].lower() for row in own.itertuples() if row.lost)
         said.append(
             f"{second} against {first}: better in {won}, worse in {lost}, undecided in {undecided} of "
             f"{won + lost + undecided} cells" + (f"; worse in {worse}." if worse else ".")
@@ -232,6 +232,14 @@ def findings(rows: pd.DataFrame, matches: pd.DataFrame) -> list[str]:
         why = row.reason or f"{row.test_residual:+.3f} off on test latents"
         said.append(f"{plain(row.attribute)}, {name}: not matched; {why}.")
     return said
+
+
+def caption(name: str) -> str:
+    """What a picture of the page shows, by its name."""
+    if name not in UNITS:
+        return "Figures 5 and 6 of the paper: the same faces by every editor, at matched strength."
+    better = "higher" if name in MORE_IS_BETTER else "lower"
+    return f"{UNITS[name]} against the achieved change of the target; {better} is better."
 
 
 def write_benchmark(
@@ -258,7 +266,7 @@ def write_benchmark(
         "At matched strength:",
         "\n".join(f"- {line}" for line in said),
         "All cells: [table](benchmark.md), [csv](benchmark.csv), [tex](benchmark.tex).",
-        *(f"![{path.stem}](figures/{path.name})" for path in pictures),
+        *(f"{caption(path.stem)}\n\n![{path.stem}](figures/{path.name})" for path in pictures),
     ]
     write_text(folder / "README.md", "\n\n".join(page) + "\n")
     return tree

@@ -165,15 +165,19 @@ def change_maps(
     maps: Mapping[str, Mapping[str, np.ndarray]],  # attribute -> method -> [H, W] mean |change|, grey levels
     *,
     title: str = "What changes where",
+    compared: tuple[str, str] = ("baseline", "hfld"),  # a last column has the second minus the first
     cell: float = 1.5,
 ) -> Figure:
-    """Mean absolute change of the pixels between target 0 and 1; one scale per attribute."""
+    """Mean absolute change of the pixels between target 0 and 1; one scale per attribute, and one for the
+    difference.
+    """
     methods = list(dict.fromkeys(method for row in maps.values() for method in row))
-    figure = Figure(figsize=(len(methods) * cell + 1.6, len(maps) * cell + 0.7), layout="constrained")
-    axes = figure.subplots(len(maps), len(methods), squeeze=False)
+    columns = len(methods) + set(compared).issubset(methods)
+    figure = Figure(figsize=(columns * cell + 2.2, len(maps) * cell + 0.7), layout="constrained")
+    axes = figure.subplots(len(maps), columns, squeeze=False)
     for line, (attribute, row) in zip(axes, maps.items(), strict=True):
         top = max(float(values.max()) for values in row.values()) or 1.0
-        for ax, method in zip(line, methods, strict=True):
+        for ax, method in zip(line, methods, strict=False):
             if method not in row:
                 ax.set_axis_off()
                 continue
@@ -184,10 +188,24 @@ def change_maps(
             if ax in axes[0]:
                 ax.set_title(LABELS.get(method, method), fontsize=FONT)
         line[0].set_ylabel(attribute.replace("_", " "), fontsize=FONT)
-        bar = figure.colorbar(shown, ax=line.tolist(), fraction=0.05, pad=0.01)
+        bar = figure.colorbar(shown, ax=line[: len(methods)].tolist(), fraction=0.05, pad=0.01)
         bar.ax.tick_params(labelsize=FONT - 2)
+        if columns > len(methods):
+            first, second = compared
+            _difference_map(figure, line[-1], row[second] - row[first])
+            if line[-1] in axes[0]:
+                names = [LABELS.get(method, method) for method in (second, first)]
+                line[-1].set_title(" − ".join(names), fontsize=FONT)
     figure.suptitle(f"{title} (mean absolute change, grey levels)", fontsize=FONT + 2, color=INK)
     return figure
+
+
+def _difference_map(figure: Figure, ax: Axes, difference: np.ndarray) -> None:
+    """Blue where the second changes less, red where it changes more."""
+    top = float(np.abs(difference).max()) or 1.0
+    shown = ax.imshow(difference, cmap=colormaps["RdBu_r"], vmin=-top, vmax=top, interpolation="nearest")
+    _bare(ax)
+    figure.colorbar(shown, ax=ax, fraction=0.05, pad=0.02).ax.tick_params(labelsize=FONT - 2)
 
 
 def contact_sheet(

@@ -1,6 +1,7 @@
 """Curves and intervals: rows and histories in, a matplotlib Figure out (see hfld.figures for the faces)."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,10 @@ def survey(
     quantities: Sequence[str] = ("landmark_drift_px", "emotion_tvd"),
     units: Mapping[str, str] = UNITS,
 ) -> Figure:
-    """All attributes: the baseline's disturbance against the floor, sorted by landmark drift."""
+    """All attributes: the baseline's disturbance against the floor, sorted by landmark drift.
+
+    Horizontal axes are square roots: edits of the expression itself disturb ten times as much as others.
+    """
     table = rows.pivot_table(index="attribute", columns=["quantity", "method"], values="value")
     order = table[quantities[0], "baseline"].sort_values().index
     figure = Figure(figsize=(4 * len(quantities) + 1.2, 0.19 * len(order) + 1.2), layout="constrained")
@@ -86,8 +90,12 @@ def survey(
             ax.hlines(y, np.minimum(floor, base), np.maximum(floor, base), color="#cccccc", linewidth=1.5)
             ax.plot(floor, y, "|", color=COLOURS["floor"], markersize=8, markeredgewidth=2, label="floor")
         ax.plot(base, y, "o", color=COLOURS["baseline"], markersize=4, label="baseline")
-        ax.set_xlabel(units.get(quantity, quantity), fontsize=FONT)
+        ax.set_xlabel(f"{units.get(quantity, quantity)} (root scale)", fontsize=FONT)
+        ax.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
         ax.set_xlim(left=0)
+        nice = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5)]
+        ticks = [0.0, *(tick for tick in nice if 0.02 < tick / ax.get_xlim()[1] < 1)]
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         _plain(ax, "x")
     axes[0].set_yticks(y, [name.replace("_", " ") for name in order], fontsize=FONT - 2)
     axes[0].set_ylim(-0.8, len(order) - 0.2)
@@ -130,6 +138,49 @@ def lambda_sweep(
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=FONT, frameon=False)
     return figure
+
+
+def training_spread(
+    rows: pd.DataFrame,  # of hfld.sweeps.repeat
+    means: pd.DataFrame,  # of hfld.sweeps.spread
+    *,
+    strength: str = "matched",
+    units: Mapping[str, str] = UNITS,
+) -> Figure:
+    """The difference HFLD - baseline of every training with its interval over latents, and their mean with
+    one over both sources of chance.
+    """
+    rows = rows[(rows["strength"] == strength) & (rows["method"] == "difference")]
+    means = means[means["strength"] == strength].set_index("quantity")
+    attributes, quantities = list(dict.fromkeys(means["attribute"])), means.index.unique()
+    figure = Figure(figsize=(4 * len(quantities) + 1, 0.6 * len(attributes) + 1.4), layout="constrained")
+    axes = figure.subplots(1, len(quantities), squeeze=False, sharey=True)[0]
+    palette = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+    for ax, quantity in zip(axes, quantities, strict=True):
+        parts = rows[rows["quantity"] == quantity].groupby("variant", sort=False)
+        for i, (variant, part) in enumerate(parts):
+            y = [attributes.index(name) + 0.15 * (i + 1) for name in part["attribute"]]
+            _difference(ax, part["value"], part, y, color=palette[i % len(palette)], fmt="o", label=variant)
+        mean = means.loc[[quantity]]
+        _difference(ax, mean["mean"], mean, range(len(mean)), color=INK, fmt="s", label="mean of the seeds")
+        ax.axvline(0, color=INK, linewidth=0.8)
+        ax.set_xlabel(f"{units.get(quantity, quantity)}: HFLD − baseline", fontsize=FONT)
+        _plain(ax, "x")
+    axes[0].set_yticks(range(len(attributes)), [name.replace("_", " ") for name in attributes])
+    axes[0].set_ylim(len(attributes) - 0.2, -0.5)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), fontsize=FONT, frameon=False
+    )
+    figure.suptitle(f"Every training, {strength} strength, 95 % intervals", fontsize=FONT + 2, color=INK)
+    return figure
+
+
+def _difference(
+    ax: Axes, value: pd.Series, ends: pd.DataFrame, y: Sequence[float], **style: Any
+) -> None:  # `ends` has lo and hi
+    reach = [value - ends["lo"], ends["hi"] - value]
+    ax.errorbar(value, y, xerr=reach, markersize=4, elinewidth=1.2, **style)
 
 
 def cumulative_error(

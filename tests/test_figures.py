@@ -107,7 +107,11 @@ def test_change_maps(bench, test_latents):
     assert full["baseline"].shape == (8, 8)
     assert weak["baseline"].mean() < 0.2 * full["baseline"].mean()
     figure = figures.change_maps({"Bald": full})
-    assert {"baseline", "HFLD", "oracle edit", "Bald"} <= set(shown(figure))
+    assert {"baseline", "HFLD", "oracle edit", "HFLD − baseline", "Bald"} <= set(shown(figure))
+    (difference,) = (ax for ax in figure.axes if ax.get_title() == "HFLD − baseline")
+    np.testing.assert_allclose(difference.images[0].get_array(), full["hfld"] - full["baseline"])
+    alone = figures.change_maps({"Bald": {"baseline": full["baseline"]}})
+    assert "HFLD − baseline" not in shown(alone)
 
 
 def test_saved_figures_are_equal_files(tmp_path):
@@ -134,6 +138,29 @@ def test_a_palette_makes_a_drawing_smaller_and_keeps_its_look(tmp_path):
 def test_no_pyplot_is_needed():
     assert not any("pyplot." in Path(module.__file__).read_text() for module in (figures, plots))
     assert not any(hasattr(module, "plt") for module in (figures, plots))
+
+
+def test_every_training_is_shown_beside_their_mean():
+    keys = {"strength": "matched", "quantity": "emotion_tvd"}
+    rows = pd.DataFrame(
+        [
+            keys
+            | {"attribute": a, "method": m, "variant": v, "value": value, "lo": value - 1, "hi": value + 2}
+            for a in ("Bald", "Male")
+            for m in ("difference", "baseline")
+            for v, value in (("seed 1", 1.0), ("seed 2", 3.0))
+        ]
+    )
+    means = pd.DataFrame(
+        [keys | {"attribute": a, "mean": 2.0, "lo": 0.5, "hi": 4.0} for a in ("Bald", "Male")]
+    )
+    figure = plots.training_spread(rows, means)
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    values = [container.lines[0].get_xdata().tolist() for container in ax.containers]
+    assert values == [[1.0, 1.0], [3.0, 3.0], [2.0, 2.0]]
+    assert ax.get_xlabel() == "emotion change, points: HFLD − baseline"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Bald", "Male"]
 
 
 def test_curves_and_plots_draw(bench, test_latents, results):

@@ -38,8 +38,8 @@ REGIONS = {
 }
 """Indices into the 106 landmarks, in the order of LaPa and JD-landmark."""
 
-EXPRESSIVE = tuple(i for name in ("brows", "eyes", "mouth") for i in REGIONS[name])
-"""Landmarks that facial muscles move most; the contour and the nose mostly follow identity and pose."""
+OUTER_EYE_CORNERS = (66, 79)
+"""Landmarks; their distance is the inter-ocular one that errors are divided by."""
 
 GESTURE_ATTRIBUTES = ("Smiling", "Mouth_Slightly_Open", "Narrow_Eyes")
 """The paper's Table IV."""

@@ -21,14 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from hfld import editor_checks
-from hfld.attributes import EMOTIONS, REGIONS, attribute_index
+from hfld.attributes import EMOTIONS, OUTER_EYE_CORNERS, REGIONS, attribute_index
 from hfld.checkpoints import sha256
 from hfld.config import BenchmarkConfig, Profile
+from hfld.data import to_tensor, to_uint8
 from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor
-from hfld.evaluation import Bench, Latents, Pairs, from_bytes, to_bytes
+from hfld.evaluation import Bench, Latents, Pairs
 from hfld.judges import Readings
 from hfld.models import Models
-from hfld.quantities import OUTER_EYE_CORNERS, inter_ocular
+from hfld.quantities import inter_ocular
 from hfld.rows import COMPARISON
 
 LOCK = "_lock"
@@ -195,7 +196,7 @@ class BenchmarkPairs(Pairs):
     ) -> dict[str, np.ndarray]:
         bench, distances = self.bench, []
         for start in range(0, len(images[0]), bench.batch):
-            pair = [from_bytes(part[start : start + bench.batch]).to(bench.models.device) for part in images]
+            pair = [to_tensor(part[start : start + bench.batch]).to(bench.models.device) for part in images]
             with bench.context():
                 distances.append(perceptual_distance(self.measures.perceptual, *pair).cpu())
         values = {"perceptual_distance": torch.cat(distances).double().numpy()}
@@ -284,5 +285,5 @@ def edited_faces(
     made = {"original": faces.images}
     for method, editor in editors.items():
         ws = bench.edited(faces, editor, attribute, target, (factors or {}).get((attribute, method), 1.0))
-        made[method] = np.concatenate([to_bytes(x) for x in bench.images(ws)])
+        made[method] = np.concatenate([to_uint8(x) for x in bench.images(ws)])
     return made

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import Profile, load_profile
+from hfld.data import to_tensor, to_uint8
 from hfld.editors import Editor, reach
 from hfld.judges import Context, Judges, Readings, check_independent, read
 from hfld.matching import Match, match_strengths
@@ -101,7 +102,7 @@ class Bench:
         scores, images, readings = [], [], []
         for x in self.images(ws, label=f"{split} images"):
             scores.append(read(self.models.regressor, x, self.context))
-            images.append(to_bytes(x))
+            images.append(to_uint8(x))
             if judged:
                 readings.append(self.judges.measure(x, self.context))
         joined = Readings.concatenate(readings) if judged else None
@@ -157,12 +158,12 @@ class Bench:
         readings, images = [], []
         for x in self.images(ws):
             readings.append(self.judges.measure(x, self.context))
-            images.append(to_bytes(x))
+            images.append(to_uint8(x))
         return Readings.concatenate(readings), np.concatenate(images)
 
     def judge_rendered(self, exact: Truth) -> Readings:
         """Read rendered images as if the generator had made them."""
-        images = from_bytes(exact.images).to(self.models.device)
+        images = to_tensor(exact.images).to(self.models.device)
         return Readings.concatenate([self.judges.measure(x, self.context) for x in images.split(self.batch)])
 
 
@@ -353,16 +354,6 @@ def reportable(rows: pd.DataFrame, threshold: float = 0.5) -> tuple[list[str], p
         table.append((attribute, value, lo, hi, passes, reason))
     frame = pd.DataFrame(table, columns=["attribute", "oracle", "lo", "hi", "reportable", "reason"])
     return frame.loc[frame["reportable"], "attribute"].tolist(), frame
-
-
-def to_bytes(images: Tensor) -> np.ndarray:
-    """[N, 3, H, W] in [-1, 1] -> uint8 [N, H, W, 3]."""
-    return images.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
-
-
-def from_bytes(images: np.ndarray) -> Tensor:
-    """uint8 [N, H, W, 3] -> [N, 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 def _common(first: np.ndarray, second: np.ndarray) -> set[bytes]:

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import attribute_index
+from hfld.data import to_uint8
 from hfld.editors import Editor
-from hfld.evaluation import TARGETS, Bench, Latents, to_bytes
+from hfld.evaluation import TARGETS, Bench, Latents
 from hfld.landmarks import predict
 
 
 def pictures(bench: Bench, ws: Tensor) -> np.ndarray:
     """G(ws) as uint8 [N, H, W, 3]."""
-    return np.concatenate([to_bytes(x) for x in bench.images(ws)])
+    return np.concatenate([to_uint8(x) for x in bench.images(ws)])
 
 
 def best_drawn(latents: Latents, count: int) -> Latents:

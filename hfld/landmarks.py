@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hfld.attributes import REGIONS
+from hfld.attributes import OUTER_EYE_CORNERS, REGIONS
 from hfld.config import LandmarksConfig
 from hfld.data import mirror_half, shift, soften, to_tensor
 from hfld.models import autocast
@@ -19,9 +19,6 @@ from hfld.networks.resnet import ResNet
 from hfld.training import batch_indices, cosine_schedule, run_folder, train
 
 POINTS = 106
-EYE_CORNERS = (66, 79)
-"""Outer corners of the eyes: their distance is the unit of the normalised mean error."""
-
 FAILURE = 0.10
 """A face counts as failed above this normalised mean error."""
 
@@ -125,7 +122,7 @@ def normalized_errors(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
     """[N, 106, 2] twice -> [N, 106]: distances in units of the true distance of the outer eye corners."""
     if pred.shape != true.shape or pred.ndim != 3:
         raise ValueError(f"pred and true must be equal [N, 106, 2], not {pred.shape} and {true.shape}")
-    left, right = EYE_CORNERS
+    left, right = OUTER_EYE_CORNERS
     unit = np.linalg.norm(true[:, left] - true[:, right], axis=-1)
     return np.linalg.norm(pred - true, axis=-1) / unit[:, None]
 

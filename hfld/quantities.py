@@ -10,11 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hfld.attributes import ATTRIBUTES, EMOTIONS, REGIONS, attribute_index
+from hfld.attributes import ATTRIBUTES, EMOTIONS, OUTER_EYE_CORNERS, REGIONS, attribute_index
 from hfld.judges import Readings
 from hfld.worlds import Truth
-
-OUTER_EYE_CORNERS = (66, 79)
 
 HEADLINE = (
     "target_change",

@@ -7,7 +7,7 @@ from toy_bench import ToyEditor, toy_bench, toy_editors, toy_judges
 from toy_world import toy_models
 
 from hfld.attributes import ATTRIBUTES, REGIONS, attribute_index
-from hfld.evaluation import Bench, curves, evaluate, from_bytes, reportable, survey, to_bytes
+from hfld.evaluation import Bench, curves, evaluate, reportable, survey
 from hfld.judges import Judges, Readings, check_independent, exact_head, read, state_hash
 from hfld.matching import find_factor, match_strengths
 from hfld.quantities import cosine, pair_quantities, pixel_errors, procrustes, same_label, total_variation
@@ -64,11 +64,6 @@ def test_last_layer_stays_in_float32():
     with exact_head(network):
         pass
     assert not network[2]._forward_hooks
-
-
-def test_bytes_round_trip():
-    images = np.random.default_rng(0).integers(0, 256, size=(2, 8, 8, 3), dtype=np.uint8)
-    assert np.array_equal(to_bytes(from_bytes(images)), images)
 
 
 def test_procrustes_removes_a_similarity_and_nothing_else():

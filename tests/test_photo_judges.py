@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hfld.attributes import EMOTIONS
-from hfld.evaluation import from_bytes
+from hfld.data import to_tensor
 from hfld.networks.emotion import EmotionNet, letterbox
 from hfld.photo_judges import WEIGHTS, PhotoJudge, detect_faces, load_emotion, load_identity, weights_file
 from hfld.portraits.parameters import sample
@@ -62,7 +62,7 @@ def analyzed(deepface, picture: np.ndarray, **arguments) -> np.ndarray:
 def test_emotions_equal_deepface_on_whole_pictures(deepface, home, size):
     pictures = np.random.default_rng(size[0]).integers(0, 256, (5, 6, 5, 3), dtype=np.uint8)
     pictures = np.kron(pictures, np.ones((1, 60, 60, 1), np.uint8))[:, : size[0], : size[1]]  # coloured tiles
-    judged = load_emotion(home)(from_bytes(pictures)).numpy()
+    judged = load_emotion(home)(to_tensor(pictures)).numpy()
     expected = np.stack(
         [analyzed(deepface, p, detector_backend="skip", enforce_detection=False) for p in pictures]
     )
@@ -75,7 +75,7 @@ def test_emotions_equal_deepface_on_whole_pictures(deepface, home, size):
 def test_emotions_equal_deepface_on_detected_faces(deepface, home, portraits):
     from deepface.modules.exceptions import FaceNotDetected
 
-    judged = load_emotion(home, detector="opencv")(from_bytes(portraits)).numpy()
+    judged = load_emotion(home, detector="opencv")(to_tensor(portraits)).numpy()
     failed = 0
     for picture, reading in zip(portraits, judged, strict=True):
         try:
@@ -86,7 +86,7 @@ def test_emotions_equal_deepface_on_detected_faces(deepface, home, portraits):
             continue
         assert np.abs(reading - expected).max() <= 1e-5
     assert 0 < failed < len(portraits) - 5
-    whole = load_emotion(home)(from_bytes(portraits)).numpy()
+    whole = load_emotion(home)(to_tensor(portraits)).numpy()
     assert np.nanmax(np.abs(whole - judged)) > 0.3  # the crop matters
 
 
@@ -97,7 +97,7 @@ def test_no_face_in_a_whole_batch(deepface, home):
 
 
 def test_detected_faces_are_crops(deepface, portraits):
-    faces = [face for face in detect_faces(from_bytes(portraits)) if face is not None]
+    faces = [face for face in detect_faces(to_tensor(portraits)) if face is not None]
     assert len(faces) > 5
     assert all(face.shape[:2] == (1, 3) and 40 < face.shape[-1] < 128 for face in faces)
     assert all(-1 <= face.min() < face.max() <= 1 for face in faces)
@@ -125,7 +125,7 @@ def test_identity_equals_deepface(deepface, home, portraits, model, network):
         state = getattr(layout, network)().state_dict()
     torch.save(state, home / ".deepface" / "weights" / WEIGHTS[model])
     for detector, pictures in ((None, portraits[1:5, :, 10:]), ("opencv", portraits[3:8])):
-        judged = load_identity(home, model=model, detector=detector)(from_bytes(pictures)).numpy()
+        judged = load_identity(home, model=model, detector=detector)(to_tensor(pictures)).numpy()
         expected = [
             deepface.represent(
                 np.float32(picture[..., ::-1] / 255) if detector is None else picture[..., ::-1].copy(),

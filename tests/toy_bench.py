@@ -53,7 +53,7 @@ class ToyTruth:
         return z
 
     def truth(self, z: np.ndarray) -> Truth:
-        from hfld.evaluation import to_bytes
+        from hfld.data import to_uint8
 
         w = torch.as_tensor(z)
         images = self.models.images(self.models.ws(w))
@@ -63,7 +63,7 @@ class ToyTruth:
         visible = np.ones_like(labels)
         visible[:, 5] = z[:, 4] < 0.8  # attribute 4 (Bald) hides attribute 5 (Bangs)
         return Truth(
-            to_bytes(images.clamp(-1, 1)),
+            to_uint8(images.clamp(-1, 1)),
             readings.landmarks,
             readings.emotions,
             readings.scores,

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.checkpoints import sha256
 from hfld.config import InversionConfig, Profile
+from hfld.data import to_uint8
 from hfld.editors import EDITORS, Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
 from hfld.editors.base import CAP
-from hfld.evaluation import to_bytes
 from hfld.host import reuse_memory
 from hfld.judges import Judges, read, state_hash
 from hfld.models import Models, pick_device
@@ -183,15 +183,15 @@ class Engine:
         models = self._models_of(source)
         ws = ws.to(models.device)
         if size is not None:
-            return to_bytes(models.generator.synthesis(ws, noise="fixed", size=size).float())
-        return to_bytes(models.images(ws).float())
+            return to_uint8(models.generator.synthesis(ws, noise="fixed", size=size).float())
+        return to_uint8(models.images(ws).float())
 
     def face(self, ws: Tensor, source: Source | None = None) -> Face:
         """G(ws) of one ws [1, L, w_dim], and R's scores of it; G is that of `source`."""
         ws = ws.to(self.models.device)
         with torch.inference_mode():
             x = self._models_of(source).images(ws).float()
-            return Face(ws, to_bytes(x)[0], read(self.models.regressor, x.clamp(-1, 1))[0].cpu().numpy())
+            return Face(ws, to_uint8(x)[0], read(self.models.regressor, x.clamp(-1, 1))[0].cpu().numpy())
 
     def result(self, state: State, editor: str | None = None, *, stop: Stop = never) -> Face:
         """The state's edits by `editor` (the state's own if None): R's score of every edited attribute is at

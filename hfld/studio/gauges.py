@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS, REGIONS, attribute_index
-from hfld.evaluation import from_bytes
+from hfld.data import to_tensor
 from hfld.judges import Readings
 from hfld.judges import read as read_judge
 from hfld.quantities import cosine, point_distance, total_variation
@@ -149,12 +149,12 @@ def measure_floor(engine: Engine, asked: Mapping[str, float], *, faces: int = FA
 
 def read(engine: Engine, images: np.ndarray) -> Readings:
     """The judges' readings of pictures uint8 [N, H, W, 3]."""
-    return engine.judges.measure(from_bytes(images).to(engine.models.device))
+    return engine.judges.measure(to_tensor(images).to(engine.models.device))
 
 
 def read_points(engine: Engine, image: np.ndarray) -> np.ndarray:
     """The landmark judge's points [106, 2] (x, y) / side of a picture uint8 [H, W, 3], without the others."""
-    images = from_bytes(image[None]).to(engine.models.device)
+    images = to_tensor(image[None]).to(engine.models.device)
     return read_judge(engine.judges.landmarks, images).float().cpu().numpy().reshape(-1, 2)
 
 

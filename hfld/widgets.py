@@ -30,7 +30,7 @@ from hfld.studio.state import LARGEST_SEED, State
 
 GALLERY = range(1, 9)  # seeds
 REST = 0.1  # seconds without a newer edit before gauges are read
-LOCK_LEFT_OUT = "Without the expression lock, which takes long; a saved film has it."
+LOCK_LEFT_OUT = "Without held landmarks, which takes long; a saved film has it."
 
 
 class LatentEditor(W.VBox):
@@ -104,7 +104,7 @@ class LatentEditor(W.VBox):
         self.editor = W.Dropdown(options=names, description="Editor", **pick)
         self.second = W.Dropdown(options=[("nothing", None), *names], description="beside", **pick)
         self.lock = W.Checkbox(
-            description="keep expression", indent=False, layout=_shown(engine.lock_expression)
+            description="hold landmarks", indent=False, layout=_shown(engine.lock_expression)
         )
         self.message = W.HTML()
         self.attributes = AttributeList(engine)

@@ -119,6 +119,17 @@ def test_notebooks_show_pictures_and_tables(executed):
 
 @pytest.mark.notebook
 @pytest.mark.slow
+def test_the_readmes_lines_of_python_run(executed):
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    lines = lines.replace('"portraits"', '"smoke"') + "assert set(rows['method']) >= {'hfld', 'none'}"
+    command = [sys.executable, "-c", lines]
+    environment = project_environment(executed)
+    done = subprocess.run(command, cwd=executed, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
 def test_the_editor_opens_after_the_pipeline(executed):
     editor = json.loads((executed / "runs" / "smoke" / "10_edit.ipynb").read_text(encoding="utf-8"))
     assert "application/vnd.jupyter.widget-view+json" in shown(editor)

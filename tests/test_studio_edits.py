@@ -166,7 +166,7 @@ def test_the_expression_lock_wraps_the_editor():
     assert torch.equal(locked[..., 11], original[..., 11])
     assert torch.equal(engine.quick(State(**vars(state) | {"expression_lock": True})), engine.quick(state))
     assert not torch.equal(locked, original)
-    with pytest.raises(ValueError, match="expression lock is not available"):
+    with pytest.raises(ValueError, match="landmarks cannot be held in this session"):
         toy_engine().check(State(**vars(state) | {"expression_lock": True}))
 
 

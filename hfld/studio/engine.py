@@ -274,7 +274,7 @@ class Engine:
 
     def _locked(self, editor: Editor) -> Editor:
         if self.lock_expression is None:
-            raise ValueError("there is no expression lock here; switch it off")
+            raise ValueError("landmarks cannot be held here; switch it off")
         return self.lock_expression(editor)
 
     def trajectory(
@@ -303,7 +303,7 @@ class Engine:
         if state.layers is not None and state.layers[1] >= self.rows:
             raise ValueError(f"layers {state.layers}: this generator has layers 0 to {self.rows - 1}")
         if state.expression_lock and self.lock_expression is None:
-            raise ValueError("the expression lock is not available in this session")
+            raise ValueError("landmarks cannot be held in this session")
         ws = state.source.ws
         if ws is not None and ws.shape[1:] != self.shape:
             raise ValueError(

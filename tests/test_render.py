@@ -16,11 +16,6 @@ def faces(n: int, seed: int = 0) -> np.ndarray:
     return counterfactual(z, "No_Beard", 1.0)
 
 
-def test_no_latents_are_refused():
-    with pytest.raises(ValueError, match="z: no latents"):
-        render_latents(sample(1, 1)[:0])
-
-
 def test_same_latents_give_the_same_bytes_whatever_the_workers():
     z = sample(6, 1)
     one = render_latents(z, 64, workers=1, progress=False, chunk=6)

@@ -80,8 +80,6 @@ def render_latents(
     chunk: int = 100,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`render(decode(z), size)` over processes; the result does not depend on `workers`."""
-    if not len(z):
-        raise ValueError("z: no latents, expected [N, Z_DIM] with N of at least 1")
     jobs = [(z[i : i + chunk], size) for i in range(0, len(z), chunk)]
     if workers <= 1 or len(jobs) == 1:
         parts = [_render_chunk(job) for job in _bar(jobs, len(jobs), progress)]

@@ -1,20 +1,19 @@
 """The four losses of the paper, as pure functions: tensors in, one value per sample out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hfld.networks.ops import row_pieces
+
 EPSILON = 1e-12
 """Floor inside every logarithm (the reference's value)."""
 
 UNITS = {"normalized": 1.0, "signed": 2.0, "pixel": 256.0}
 """Length of the image side in each landmark unit: [0, 1], [-1, 1], pixels of the paper's 256."""
-
-PIECE = 1 << 18
-"""Numbers of a feature map that a CPU's cache holds several times."""
 
 NORMS = ("l1", "l2", "l1_twice")
 
@@ -116,7 +115,8 @@ class _MeanSquare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         ctx.save_for_backward(a, b)
-        sums = [(_wide(x) - _wide(y)).square().sum(dim=(1, 2, 3)) for x, y in _pieces(a, b)]
+        pieces = zip(row_pieces(a), row_pieces(b), strict=True)
+        sums = [(_wide(x) - _wide(y)).square().sum(dim=(1, 2, 3)) for x, y in pieces]
         return torch.stack(sums).sum(dim=0) / a[0].numel()
 
     @staticmethod
@@ -124,15 +124,9 @@ class _MeanSquare(torch.autograd.Function):
         a, b = ctx.saved_tensors
         out = torch.empty_like(b)
         each = (gradient / a[0].numel())[:, None, None, None]
-        for x, y, place in _pieces(a, b, out):
+        for x, y, place in zip(*map(row_pieces, (a, b, out)), strict=True):
             place.copy_((_wide(x) - _wide(y)).mul_(2).mul_(each).neg_())
         return None, out
-
-
-def _pieces(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of all maps [N, C, H, W], about PIECE numbers at a time; on a GPU all at once."""
-    rows = maps[0].shape[2] if maps[0].is_cuda else max(1, PIECE * maps[0].shape[2] // maps[0].numel())
-    return zip(*(part.split(rows, dim=2) for part in maps), strict=True)
 
 
 def _wide(x: Tensor) -> Tensor:

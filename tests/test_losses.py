@@ -90,7 +90,7 @@ def test_content_is_zero_at_equality_and_reaches_the_edited_image_only():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_content_is_the_mean_square_piece_by_piece(monkeypatch, dtype):
-    monkeypatch.setattr("hfld.losses.PIECE", 3 * 5 * 7 * 2)  # rows of a map come in several pieces
+    monkeypatch.setattr("hfld.networks.ops.PIECE", 3 * 5 * 7 * 2)  # rows of a map come in several pieces
     layouts = (torch.contiguous_format, torch.channels_last)
     a = [uniform(3, 5, 11, 7, seed=i).to(dtype, memory_format=layout) for i, layout in enumerate(layouts)]
     found, plain = ([x.mul(1.1).add(0.1).requires_grad_() for x in a] for _ in range(2))

@@ -11,7 +11,9 @@ from hfld.networks.ops import (
     EqualizedLinear,
     _Binomial,
     _binomial,
+    activated,
     blur,
+    lrelu,
     minibatch_stddev,
     modulated_conv2d,
     setup_filter,
@@ -153,6 +155,28 @@ def test_blur_in_bfloat16_is_the_strided_filter(pad):
     (y * weights).sum().backward()
     (strided * weights).sum().backward()
     torch.testing.assert_close(found.grad, expected.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_activation_in_pieces_is_the_same_to_the_bit(monkeypatch, dtype):
+    monkeypatch.setattr("hfld.networks.ops.PIECE", 3 * 5 * 7 * 2)  # rows of a map come in several pieces
+    x = random(3, 5, 11, 7).to(dtype, memory_format=torch.channels_last)
+    bias, weights = random(5, seed=1).float(), random(3, 5, 11, 7, seed=2).to(dtype)
+    results = []
+    for function in (activated, lambda x, b: lrelu(x + b.to(dtype)[:, None, None])):
+        given, offset = x.clone().requires_grad_(), bias.clone().requires_grad_()
+        y = function(given * 1.0, offset)
+        y.backward(weights)
+        results.append((y, given.grad, offset.grad))
+    for found, expected in zip(*results, strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_activation_has_gradients_of_gradients():
+    """Which the gradient penalty of D's training needs."""
+    x, bias = random(2, 3, 4, 5).requires_grad_(), random(3, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, b: activated(x * 1.0, b), (x, bias))
+    assert torch.autograd.gradgradcheck(lambda x, b: activated(x * 1.0, b).square(), (x, bias))
 
 
 @pytest.mark.parametrize("pad", [0, 1, 2, 3])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 SLOPE = 0.2  # of the leaky ReLU
 GAIN = math.sqrt(2.0)  # keeps the variance behind the leaky ReLU
+PIECE = 1 << 18  # numbers of a map that a CPU's cache holds several times
 FILTER = (1.0, 3.0, 3.0, 1.0)  # the binomial low-pass of every up- and downsampling
 
 
@@ -108,6 +109,47 @@ def upsample_rgb(x: Tensor) -> Tensor:
 def lrelu(x: Tensor) -> Tensor:
     """Leaky ReLU, times sqrt(2)."""
     return F.leaky_relu(x, SLOPE) * GAIN
+
+
+def activated(x: Tensor, bias: Tensor) -> Tensor:
+    """lrelu(x + bias) of maps [N, C, H, W] that nothing else needs: on a CPU x is overwritten.  bias: [C]"""
+    bias = bias.to(x.dtype)[:, None, None]
+    if x.is_cuda or torch.compiler.is_compiling():  # a compiler fuses it
+        return lrelu(x + bias)
+    return _Activated.apply(x, bias)
+
+
+class _Activated(torch.autograd.Function):
+    """The same operations in the same order, piece by piece while it lies in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
+        for part in row_pieces(x):
+            F.leaky_relu_(part.add_(bias), SLOPE).mul_(GAIN)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        (out,) = ctx.saved_tensors  # has the sign of what went in
+        if torch.is_grad_enabled():  # a gradient of the gradient is wanted
+            found = _lrelu_gradient(gradient, out)
+        else:
+            found = torch.empty_like(out)
+            for place, *parts in zip(*map(row_pieces, (found, gradient, out)), strict=True):
+                place.copy_(_lrelu_gradient(*parts))
+        return found, found.sum(dim=(0, 2, 3))[:, None, None] if ctx.needs_input_grad[1] else None
+
+
+def _lrelu_gradient(gradient: Tensor, out: Tensor) -> Tensor:
+    return torch.ops.aten.leaky_relu_backward(gradient * GAIN, out, SLOPE, True)
+
+
+def row_pieces(x: Tensor) -> tuple[Tensor, ...]:
+    """x [N, C, H, W] in pieces of some rows each, of about PIECE numbers; on a GPU in one piece."""
+    rows = x.shape[2] if x.is_cuda else max(1, PIECE * x.shape[2] // max(1, x.numel()))
+    return x.split(rows, dim=2)
 
 
 def clamped(x: Tensor, bound: float | None) -> Tensor:
@@ -210,9 +252,13 @@ class EqualizedConv(nn.Module):
             x = F.conv2d(blur(x, pad=1, down=2), kernel)
         else:
             x = F.conv2d(blur(x, pad=2), kernel, stride=2)
-        if self.bias is not None:
+        if self.bias is not None and self.activate:
+            x = activated(x, self.bias)
+        elif self.bias is not None:
             x = x + self.bias.to(x.dtype)[:, None, None]
-        return clamped(lrelu(x) if self.activate else x, self.clamp)
+        elif self.activate:
+            x = lrelu(x)
+        return clamped(x, self.clamp)
 
 
 def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1.0e-8) -> Tensor:

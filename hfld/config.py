@@ -98,7 +98,8 @@ class DirectionsConfig:
     space: Literal["w+", "w"]
     attributes: Literal["all"] | tuple[str, ...]
     joint: bool  # all attributes in one run; false: each trained alone
-    pool: int  # latents drawn once, whose images and scores are kept; 0: fresh ones at every step
+    pool: int  # latents whose images and scores are made once; 0: fresh ones at every step
+    refresh: int  # steps after which the pool is drawn anew; 0: never
     precision: Literal["auto", "bf16", "tf32", "fp32"]
     validation_latents: int  # held-out latents of the validation loss
     validate_every: int  # steps
@@ -142,6 +143,7 @@ _PAPER = {
     "content_every": 1,
     "discriminator": "trained",
     "pool": 0,
+    "refresh": 0,
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": _PAPER,
@@ -384,12 +386,8 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
         return float(value)
     if annotation in (int, bool, str) and type(value) is annotation:
         return value
-    hint = ""
-    if (
-        annotation is float
-        and isinstance(value, str)
-        and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value.strip())
-    ):
+    hint, power = "", r"[+-]?\d+(\.\d*)?[eE][+-]?\d+"
+    if annotation is float and isinstance(value, str) and re.fullmatch(power, value.strip()):
         mantissa, exponent = re.split("[eE]", value.strip())
         dotted = mantissa if "." in mantissa else f"{mantissa}.0"
         sign = exponent if exponent[0] in "+-" else f"+{exponent}"

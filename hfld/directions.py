@@ -30,6 +30,7 @@ from hfld.training import batch_indices, cosine_schedule, run_folder, train
 
 BETAS = (0.5, 0.99)
 AXES_FROM = 20_000  # latents
+POOLS_APART = 1_000_003  # seeds
 LONG = 5000  # steps that are worth a compilation
 
 
@@ -155,9 +156,14 @@ def _train_group(
         names=names,
         config=config,
     )
-    pool = prepare(models.latents(config.pool, seed=config.seed, split="train")) if config.pool else None
+
+    @functools.lru_cache(maxsize=1)
+    def pool(number: int) -> Originals:
+        return prepare(models.latents(config.pool, seed=config.seed + number * POOLS_APART, split="train"))
+
     if config.start == "regressed":
-        matrix.start_at(team.share(regressed(pool.ws[:, 0], pool.scores, axes)))
+        first = pool(0)
+        matrix.start_at(team.share(regressed(first.ws[:, 0], first.scores, axes)))
     rows = team.rows(config.batch)
     chance = edit_chances(config, names)
     every = {"adversarial": config.adversarial_every, "content": config.content_every}
@@ -183,12 +189,12 @@ def _train_group(
 
     def step(i: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
-        if pool is None:
+        if not config.pool:
             z = torch.randn(config.batch, models.z_dim, generator=generator)[rows]
             original = Originals(*fresh(z.to(models.device)))
         else:
             index = batch_indices(i, count=config.pool, batch=config.batch, seed=config.seed)
-            original = pool[index[rows]]
+            original = pool(i // config.refresh if config.refresh else 0)[index[rows]]
         delta, target = sample_targets(
             original.scores,
             sampling=config.sampling,

@@ -10,6 +10,7 @@ from hfld.directions import Directions, train_directions
 from hfld.edits import edit_terms, originals, sample_targets
 from hfld.losses import adversarial_loss
 from hfld.matrix import DirectionMatrix, principal_axes, regressed
+from hfld.models import Models
 from hfld.training import TrainingDiverged
 
 CONFIG = DirectionsConfig(
@@ -40,6 +41,7 @@ CONFIG = DirectionsConfig(
     attributes=("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive"),
     joint=True,
     pool=32,
+    refresh=0,
     precision="fp32",
     validation_latents=8,
     validate_every=4,
@@ -257,27 +259,32 @@ def test_hfld_of_weight_zero_is_the_baseline(tmp_path):
     assert not torch.equal(baseline.T, fit(tmp_path / "c", method="hfld").T)
 
 
-def test_resumed_is_uninterrupted(tmp_path, monkeypatch):
-    whole = fit(tmp_path / "whole", method="hfld")
-    train, calls = directions.train, {}
+def interrupt(monkeypatch, tmp_path, *, at, **given):
+    """A training that ends before step `at`."""
+    train, calls = directions.train, []
 
     def interrupted(**arguments):
         step = arguments["step"]
 
         def stop(i):
-            if i == 5:
+            if i == at:
+                calls.append(i)
                 raise KeyboardInterrupt
             return step(i)
 
-        calls["stopped"] = True
         return train(**{**arguments, "step": stop, "save_every": 2})
 
     monkeypatch.setattr(directions, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "parts", method="hfld")
+        fit(tmp_path, **given)
     monkeypatch.setattr(directions, "train", train)
+    assert calls == [at]
+
+
+def test_resumed_is_uninterrupted(tmp_path, monkeypatch):
+    whole = fit(tmp_path / "whole", method="hfld")
+    interrupt(monkeypatch, tmp_path / "parts", at=5, method="hfld")
     resumed = fit(tmp_path / "parts", method="hfld")
-    assert calls
     assert torch.equal(whole.T, resumed.T)
     assert whole.validation == resumed.validation
     assert whole.history == resumed.history
@@ -373,6 +380,22 @@ def test_splits_are_disjoint_streams():
     assert torch.equal(models.latents(4, seed=1, split="test"), models.latents(4, seed=1, split="test"))
     with pytest.raises(ValueError, match="split"):
         models.latents(4, seed=1, split="tune")
+
+
+def test_a_pool_is_drawn_anew_and_a_training_resumes_in_any_of_them(tmp_path, monkeypatch):
+    pooled = {"steps": 12, "pool": 16, "batch": 8, "validate_every": 100}
+    drawn = []
+    latents = Models.latents
+    monkeypatch.setattr(
+        Models, "latents", lambda self, count, **k: drawn.append((count, k)) or latents(self, count, **k)
+    )
+    whole = fit(tmp_path / "whole", refresh=5, **pooled)
+    seeds = [given["seed"] for count, given in drawn if count == 16 and given["split"] == "train"]
+    assert len(seeds) == len(set(seeds)) == 3  # steps 0-4, 5-9, 10-11
+    kept = fit(tmp_path / "kept", refresh=0, **pooled)
+    assert not torch.equal(whole.T, kept.T)
+    interrupt(monkeypatch, tmp_path / "parts", at=7, refresh=5, **pooled)
+    assert torch.equal(fit(tmp_path / "parts", refresh=5, **pooled).T, whole.T)
 
 
 def test_a_seed_that_draws_test_latents_is_refused(tmp_path):

@@ -49,7 +49,17 @@ LAYERS = (
         "benchmark",
         "benchmark_tables",
     },
-    {"figures", "plots", "gallery", "report", "sweeps", "hardware", "bench", "inversion_check"},
+    {
+        "figures",
+        "plots",
+        "gallery",
+        "report",
+        "sweeps",
+        "hardware",
+        "bench",
+        "inversion_check",
+        "precision_check",
+    },
     {"studio"},
     {"export", "arrangement", "sliders", "photo_panel", "save_panel", "widgets"},
 )

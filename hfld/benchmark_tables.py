@@ -238,7 +238,7 @@ def caption(name: str) -> str:
     """What a picture of the page shows, by its name."""
     if name not in UNITS:
         return "Figures 5 and 6 of the paper: the same faces by every editor, at matched strength."
-    better = "higher" if name in MORE_IS_BETTER else "lower"
+    better = "higher" if name.removeprefix("counterfactual_") in MORE_IS_BETTER else "lower"
     return f"{UNITS[name]} against the achieved change of the target; {better} is better."
 
 

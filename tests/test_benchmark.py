@@ -30,6 +30,7 @@ from hfld.benchmark import (
 from hfld.benchmark_tables import (
     CURVES,
     benchmark_table,
+    caption,
     counted,
     findings,
     side_effects,
@@ -409,3 +410,18 @@ def test_faces_go_to_the_other_side(bench, test_latents, editors):
     target = (faces.scores[:, 4] < 0.5).float()
     expected = bench.edited(faces, editors["baseline"], "Bald", target)
     assert np.array_equal(made["baseline"], bench.judge(expected)[1])
+
+
+def test_a_caption_says_which_way_is_better():
+    assert caption("emotion_tvd") == (
+        "Emotion change, points against the achieved change of the target; lower is better."
+    )
+    higher = [name for name in CURVES if "higher is better" in caption(name)]
+    assert higher == [
+        "label_keep",
+        "identity_cosine",
+        "preservation",
+        "latent_log_likelihood",
+        "counterfactual_label_keep",
+    ]
+    assert "Figures 5 and 6" in caption("figure6")

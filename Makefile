@@ -51,7 +51,7 @@ benchmark: repro ## all editors in one benchmark (at most 45 minutes on two core
 	$(BIN)/dvc repro benchmark/dvc.yaml
 	@for profile in $(PROFILES); do echo "Benchmark of $$profile: results/$$profile/benchmark/"; done
 
-test: env ## the tests (at most 10 minutes)
+test: env ## the tests (about 10 minutes)
 	$(BIN)/python -m pytest
 
 lab: env data ## JupyterLab with the kernel ready

@@ -192,7 +192,10 @@ def change_maps(
         bar.ax.tick_params(labelsize=FONT - 2)
         if columns > len(methods):
             first, second = compared
-            _difference_map(figure, line[-1], row[second] - row[first])
+            if row.keys() >= {first, second}:
+                _difference_map(figure, line[-1], row[second] - row[first])
+            else:
+                line[-1].set_axis_off()
             if line[-1] in axes[0]:
                 names = [LABELS.get(method, method) for method in (second, first)]
                 line[-1].set_title(" − ".join(names), fontsize=FONT)

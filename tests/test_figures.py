@@ -112,6 +112,7 @@ def test_change_maps(bench, test_latents):
     np.testing.assert_allclose(difference.images[0].get_array(), full["hfld"] - full["baseline"])
     alone = figures.change_maps({"Bald": {"baseline": full["baseline"]}})
     assert "HFLD − baseline" not in shown(alone)
+    figures.change_maps({"Bald": full, "Male": {"baseline": full["baseline"]}})  # Male has none to compare
 
 
 def test_saved_figures_are_equal_files(tmp_path):

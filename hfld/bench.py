@@ -24,8 +24,6 @@ from torch import Tensor
 from hfld.attributes import ATTRIBUTES
 from hfld.config import ROOT, DirectionsConfig, load_profile
 from hfld.directions import BETAS
-from hfld.edits import edit_terms, originals, term_weights
-from hfld.graphs import compiled, recorded
 from hfld.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize
 from hfld.host import reuse_memory
 from hfld.matrix import DirectionMatrix
@@ -35,6 +33,8 @@ from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import CONFIG_F, Discriminator, Generator
 from hfld.networks.vgg import VGG19Features
 from hfld.tabular import write_text
+from hfld.training.graphs import compiled, recorded
+from hfld.training.objective import edit_terms, originals, term_weights
 
 COLUMNS = list(range(len(ATTRIBUTES)))
 PLAIN = "plain fp32 loop"

@@ -20,13 +20,20 @@ from torch import Tensor, nn
 from hfld import checkpoints
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import METHODS, DirectionsConfig, load_profile
-from hfld.edits import Originals, edit_chances, edit_terms, originals, sample_targets, term_weights
-from hfld.graphs import Function, compiled, lazily, tuned
 from hfld.losses import regression_loss
 from hfld.matrix import DirectionMatrix, principal_axes, regressed
 from hfld.models import Models, pick_device
-from hfld.parallel import ALONE, Team, join, leave
-from hfld.training import batch_indices, cosine_schedule, run_folder, train
+from hfld.training.distributed import ALONE, Team, join, leave
+from hfld.training.graphs import Function, compiled, lazily, tuned
+from hfld.training.loop import batch_indices, cosine_schedule, run_folder, train
+from hfld.training.objective import (
+    Originals,
+    edit_chances,
+    edit_terms,
+    originals,
+    sample_targets,
+    term_weights,
+)
 
 BETAS = (0.5, 0.99)
 AXES_FROM = 20_000  # latents
@@ -68,7 +75,7 @@ def train_directions(
     run_dir: Path,  # checkpoints and logs, in a folder per set of parameters and inputs
     progress: bool = True,
     team: Team = ALONE,  # processes that share every batch
-    graphs: bool | None = None,  # CUDA graphs (hfld.graphs); None: on a GPU
+    graphs: bool | None = None,  # CUDA graphs (hfld.training.graphs); None: on a GPU
     compile: bool | None = None,  # torch.compile; None: on a GPU, if the training is long
 ) -> Directions:
     """Train T. Methods differ in the weight of the landmark term and the space (W+ or W), in nothing else."""

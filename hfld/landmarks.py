@@ -16,7 +16,7 @@ from hfld.config import LandmarksConfig
 from hfld.data import mirror_half, shift, soften, to_tensor
 from hfld.models import autocast
 from hfld.networks.resnet import ResNet
-from hfld.training import batch_indices, cosine_schedule, run_folder, train
+from hfld.training.loop import batch_indices, cosine_schedule, run_folder, train
 
 POINTS = 106
 FAILURE = 0.10
@@ -32,7 +32,7 @@ Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]
 def portrait_augmentation(x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mirrored, shifted, blurred, noisy and brighter or darker portraits, so that H also reads a generator's.
 
-    `hfld.augmentation.augment` is the one for photographs.
+    `hfld.training.augment.augment` is the one for photographs.
     """
     x, y = mirror_half(x, y, generator)
     x, y = shift(x, y, generator, pixels=x.shape[-1] * 3 / 64)

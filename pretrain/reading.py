@@ -18,7 +18,7 @@ from hfld.config import ROOT, read_section
 from hfld.data import PortraitSet, mirror_half, portraits, renderer_hash, shift, soften
 from hfld.host import reuse_memory
 from hfld.models import autocast
-from hfld.training import batch_indices, cosine_schedule, train
+from hfld.training.loop import batch_indices, cosine_schedule, train
 
 Loss = Callable[[Tensor, "Labels", Tensor], Mapping[str, Tensor]]
 """Outputs of the net, all labels, which portraits the outputs belong to -> named terms."""

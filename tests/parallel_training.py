@@ -12,7 +12,7 @@ from toy_world import toy_models
 
 from hfld.directions import Directions, train_directions
 from hfld.networks.ops import minibatch_stddev
-from hfld.parallel import join, leave
+from hfld.training.distributed import join, leave
 
 
 class Grouped(nn.Module):

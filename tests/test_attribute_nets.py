@@ -2,11 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from hfld import attribute_nets
-from hfld.attribute_nets import AttributeTraining, attribute_report, read_attributes, train_attributes
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.checkpoints import load_network, save_network
 from hfld.networks.resnet import ResNet
+from hfld.training import attribute_nets
+from hfld.training.attribute_nets import (
+    AttributeTraining,
+    attribute_report,
+    read_attributes,
+    train_attributes,
+)
 
 SMALL = AttributeTraining(depth=18, width=4, stem="half", steps=6, batch=8, precision="fp32")
 BALD, MALE = attribute_index("Bald"), attribute_index("Male")

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from hfld import augmentation
 from hfld.attributes import MIRROR
 from hfld.data import mirror_half
+from hfld.training import augment as augmentation
 
 SIDE, N = 96, 24
 

@@ -7,11 +7,11 @@ from toy_world import ROWS, W_DIM, toy_models
 from hfld import directions
 from hfld.config import DirectionsConfig
 from hfld.directions import Directions, train_directions
-from hfld.edits import edit_terms, originals, sample_targets
 from hfld.losses import adversarial_loss
 from hfld.matrix import DirectionMatrix, principal_axes, regressed
 from hfld.models import Models
-from hfld.training import TrainingDiverged
+from hfld.training.loop import TrainingDiverged
+from hfld.training.objective import edit_terms, originals, sample_targets
 
 CONFIG = DirectionsConfig(
     preset="custom",

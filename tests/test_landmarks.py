@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from hfld import augmentation, landmarks
+from hfld import landmarks
 from hfld.attributes import REGIONS
 from hfld.checkpoints import load_network, save_network
 from hfld.config import LandmarksConfig
@@ -13,6 +13,7 @@ from hfld.landmarks import (
     predict,
     train_landmarks,
 )
+from hfld.training import augment as augmentation
 
 CONFIG = LandmarksConfig(
     images=64,

@@ -15,7 +15,7 @@ from toy_world import toy_models
 
 from hfld.config import ROOT
 from hfld.directions import Directions, train_directions
-from hfld.parallel import ALONE, Team, join
+from hfld.training.distributed import ALONE, Team, join
 
 
 @pytest.mark.slow

@@ -15,10 +15,10 @@ from hfld.config import load_profile
 from hfld.directions import Directions
 from hfld.editors import directions_file
 from hfld.official import import_official
-from hfld.photo_training import roles, train_role
 from hfld.studio.engine import FIRST, Engine
 from hfld.studio.own_face import OwnFaces, summary
 from hfld.studio.session import Session
+from hfld.training.photo_judges import roles, train_role
 from pretrain.smoke_ffhq import make_files
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from hfld import pictures
 from hfld.checkpoints import load, load_metadata, load_network, sha256
 from hfld.config import load_profile
 from hfld.judges import Judges
@@ -20,8 +19,9 @@ from hfld.networks import deepface
 from hfld.networks.resized import Resized, resized
 from hfld.official import import_official, main
 from hfld.photo_judges import load_emotion
-from hfld.photo_training import ATTRIBUTE_ROLES, roles, train_role
 from hfld.photos import PhotoSet
+from hfld.training import landmark_data as pictures
+from hfld.training.photo_judges import ATTRIBUTE_ROLES, roles, train_role
 from pretrain.smoke_ffhq import make_files
 
 

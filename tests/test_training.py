@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hfld.training import TrainingDiverged, batch_indices, cosine_schedule, finished, run_folder, train
+from hfld.training.loop import TrainingDiverged, batch_indices, cosine_schedule, finished, run_folder, train
 
 X = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
 Y = X.sum(dim=1, keepdim=True)

@@ -19,7 +19,7 @@ from hfld.losses import content_loss, regression_loss
 from hfld.models import Models, autocast
 from hfld.networks.realnvp import RealNVP
 from hfld.networks.trajectory import Trajectory, along
-from hfld.training import batch_indices
+from hfld.training.loop import batch_indices
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from hfld.editors.sefa import SeFa, style_weights
 from hfld.editors.trained import TrainedConfig, TrainedEditor
 from hfld.editors.unsupervised import Validation
 from hfld.models import Models, autocast
-from hfld.training import run_folder
+from hfld.training.loop import run_folder
 
 CHUNK = 4096
 """Latents that pass through the mapping network at once."""

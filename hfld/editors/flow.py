@@ -28,7 +28,7 @@ from hfld.losses import regression_loss
 from hfld.models import autocast
 from hfld.networks.flows import ConditionalFlow, hutchinson, standard_normal_log_prob
 from hfld.networks.resnet import ResNet
-from hfld.training import batch_indices
+from hfld.training.loop import batch_indices
 
 KEPT = 1 << 30  # bytes of images that a fit keeps
 DEGREES = {"Male": 1.5, "Eyeglasses": 2.5, "Bald": 2.0, "No_Beard": 1.7, "Young": 0.93}

@@ -18,7 +18,7 @@ from hfld.config import read_section
 from hfld.editors.base import Bank
 from hfld.losses import landmark_loss
 from hfld.models import Models, autocast
-from hfld.training import cosine_schedule, run_folder, seconds_taken, train
+from hfld.training.loop import cosine_schedule, run_folder, seconds_taken, train
 
 FIFTHS = 5  # after each of them, and before the first, `Watch` looks at the loss
 PROBES = 16  # batches

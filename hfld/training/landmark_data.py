@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from hfld import datasets
-from hfld.augmentation import augment
 from hfld.config import Profile
 from hfld.data import portraits
 from hfld.landmarks import Augmentation, portrait_augmentation
 from hfld.photos import PhotoSet
+from hfld.training.augment import augment
 
 
 @dataclass(frozen=True)

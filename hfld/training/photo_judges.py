@@ -8,13 +8,18 @@ from typing import Any
 from torch import Tensor
 
 from hfld import datasets
-from hfld.attribute_nets import TrainedAttributes, attribute_report, read_attributes, train_attributes
 from hfld.checkpoints import load, save_network
 from hfld.config import Profile
 from hfld.landmarks import TrainedLandmarks, landmark_report, predict, train_landmarks
 from hfld.models import pick_device
 from hfld.photos import Frame, PhotoSet
-from hfld.pictures import landmark_faces
+from hfld.training.attribute_nets import (
+    TrainedAttributes,
+    attribute_report,
+    read_attributes,
+    train_attributes,
+)
+from hfld.training.landmark_data import landmark_faces
 
 ATTRIBUTE_ROLES = ("regressor", "judge_attributes", "judge_attributes_tuning")
 """Each learns from its own third of CelebA's training photos, with its own seed."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from hfld.parallel import ALONE, Team
+from hfld.training.distributed import ALONE, Team
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"

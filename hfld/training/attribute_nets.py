@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hfld.attributes import ATTRIBUTES
-from hfld.augmentation import recolour, warp
 from hfld.data import mirror_half, soften, to_tensor
 from hfld.models import autocast
 from hfld.networks.resnet import ResNet
 from hfld.photo_config import AttributeTraining
-from hfld.training import batch_indices, cosine_schedule, run_folder, train
+from hfld.training.augment import recolour, warp
+from hfld.training.loop import batch_indices, cosine_schedule, run_folder, train
 
 
 @dataclass(frozen=True)

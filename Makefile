@@ -64,10 +64,10 @@ data: env ## the pre-trained networks of the embedded world, from store/ into da
 	@$(BIN)/dvc pull --force data.dvc
 
 fetch: env ## what photographic profiles need from elsewhere (make fetch PROFILES=ffhq256)
-	$(BIN)/python -m hfld.fetch $(PROFILES)
+	$(BIN)/python -m hfld.photos.fetch $(PROFILES)
 
 photographs: fetch ## their networks into data/, judges trained (make photographs PROFILES=ffhq256)
-	$(BIN)/python -m hfld.official $(PROFILES)
+	$(BIN)/python -m hfld.photos.official $(PROFILES)
 	$(call each_profile,09_judges)
 
 env: $(STAMP) ## .venv with the pinned packages

@@ -69,7 +69,7 @@ class Judges:
             for judge in judges.named().values():
                 judge.to(memory_format=torch.channels_last)  # the layout in which a CPU convolves fastest
             return judges
-        from hfld.photo_judges import as_deepface
+        from hfld.photos.judges import as_deepface
 
         return cls(
             attributes=resized(judges.attributes, world.read_at),

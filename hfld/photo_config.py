@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True)
 class FfhqWorldConfig:
-    """StyleGAN2's photographs. `weights` is filled from the official files (hfld/official.py, 09_judges)."""
+    """StyleGAN2's photographs. `weights` is filled from the official files (hfld/photos/official.py, 09_judges)."""
 
     pictures: ClassVar[str] = "StyleGAN2's photographs"
 

@@ -21,7 +21,7 @@ from hfld.networks.emotion import EmotionNet
 from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import Discriminator, Generator
 from hfld.networks.vgg import VGG19Features
-from hfld.photo_judges import WEIGHTS
+from hfld.photos.judges import WEIGHTS
 from hfld.portraits.parameters import sample
 from hfld.portraits.render import render_latents
 

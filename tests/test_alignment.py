@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hfld.alignment import Quad, center_quad, crop, ffhq_quad, paste
+from hfld.photos.alignment import Quad, center_quad, crop, ffhq_quad, paste
 from hfld.portraits.parameters import sample
 from hfld.portraits.render import render_latents
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from hfld import official
 from hfld.checkpoints import checksums, load, save, sha256
 from hfld.config import load_profile
-from hfld.fetch import Item
 from hfld.networks.resnet import ResNet
 from hfld.networks.vgg import VGG19Features
+from hfld.photos import official
+from hfld.photos.fetch import Item
 
 
 def test_checksums_are_recorded_and_compared(tmp_path):

@@ -7,8 +7,8 @@ import torch
 from PIL import Image, ImageFile
 
 from hfld.attributes import ATTRIBUTES
-from hfld.datasets import SPLITS, load, read_points, source
-from hfld.photos import PhotoSet, picture_size, read_picture, split_by_name
+from hfld.photos.datasets import SPLITS, load, read_points, source
+from hfld.photos.photo_set import PhotoSet, picture_size, read_picture, split_by_name
 
 FACE = np.random.default_rng(4).random((106, 2))
 FACE[66:74], FACE[75:83] = (0.4, 0.45), (0.6, 0.45)

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from toy_studio import toy_engine
 
-from hfld import decoding
-from hfld.alignment import Quad, center_quad, paste
 from hfld.config import ROOT
-from hfld.decoding import KEPT, LARGEST, read
-from hfld.own_photo import Photo, open_photo, paste_back
+from hfld.photos import decoding
+from hfld.photos.alignment import Quad, center_quad, paste
+from hfld.photos.decoding import KEPT, LARGEST, read
+from hfld.photos.own_photo import Photo, open_photo, paste_back
 from hfld.studio.exports import recipe_in_png
 from hfld.studio.session import Session
 
@@ -190,7 +190,7 @@ def test_only_the_part_of_a_photo_that_changes_is_worked_on(shift):
 
 MEASURE = """
 import resource, sys
-from hfld.own_photo import open_photo
+from hfld.photos.own_photo import open_photo
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 photo = open_photo(sys.argv[1], aligned=True)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, *photo.picture.shape[:2])

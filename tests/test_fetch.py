@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from hfld.config import ROOT
-from hfld.fetch import EMOTION, IDENTITY, ITEMS, Item, download, fetch, main, needed, present
 from hfld.networks.deepface import SIDES
-from hfld.photo_judges import WEIGHTS
+from hfld.photos.fetch import EMOTION, IDENTITY, ITEMS, Item, download, fetch, main, needed, present
+from hfld.photos.judges import WEIGHTS
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -12,9 +12,9 @@ from toy_bench import ToyTruth
 from toy_studio import toy_engine
 from toy_world import SIDE, toy_models
 
-from hfld.alignment import center_quad
 from hfld.config import load_profile
-from hfld.own_photo import MARK, Photo
+from hfld.photos.alignment import center_quad
+from hfld.photos.own_photo import MARK, Photo
 from hfld.studio import own_face as module
 from hfld.studio import recipes
 from hfld.studio.own_face import OwnFaces, Search, own_face, summary

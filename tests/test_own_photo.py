@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hfld.alignment import center_quad, ffhq_quad
-from hfld.own_photo import FRAMES, face_mask, framed, open_photo, paste_back, save_png
+from hfld.photos.alignment import center_quad, ffhq_quad
+from hfld.photos.own_photo import FRAMES, face_mask, framed, open_photo, paste_back, save_png
 from hfld.portraits.parameters import sample
 from hfld.portraits.render import render_latents
 

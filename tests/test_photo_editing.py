@@ -14,7 +14,7 @@ from PIL import Image
 from hfld.config import load_profile
 from hfld.directions import Directions
 from hfld.editors import directions_file
-from hfld.official import import_official
+from hfld.photos.official import import_official
 from hfld.studio.engine import FIRST, Engine
 from hfld.studio.own_face import OwnFaces, summary
 from hfld.studio.session import Session

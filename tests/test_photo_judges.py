@@ -9,7 +9,7 @@ import torch
 from hfld.attributes import EMOTIONS
 from hfld.data import to_tensor
 from hfld.networks.emotion import EmotionNet, letterbox
-from hfld.photo_judges import WEIGHTS, PhotoJudge, detect_faces, load_emotion, load_identity, weights_file
+from hfld.photos.judges import WEIGHTS, PhotoJudge, detect_faces, load_emotion, load_identity, weights_file
 from hfld.portraits.parameters import sample
 from hfld.portraits.render import render_latents
 
@@ -142,7 +142,7 @@ def test_identity_equals_deepface(deepface, home, portraits, model, network):
 
 def test_missing_and_damaged_weights_are_named(home, tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"arcface_weights.pth is missing; .*hfld.fetch.* at https://github"
+        FileNotFoundError, match=r"arcface_weights.pth is missing; .*hfld.photos.fetch.* at https://github"
     ):
         load_identity(tmp_path)
     with pytest.raises(ValueError, match="'ArcFase'; the nearest is 'ArcFace'"):
@@ -169,7 +169,7 @@ def test_letterbox_keeps_the_whole_picture_in_the_middle():
 
 def test_a_failed_detection_is_nan_for_that_image_only(monkeypatch):
     monkeypatch.setattr(
-        "hfld.photo_judges.detect_faces", lambda images, _: [images[:1, :, :6, :4], None, images[2:]]
+        "hfld.photos.judges.detect_faces", lambda images, _: [images[:1, :, :6, :4], None, images[2:]]
     )
     judge = PhotoJudge(torch.nn.Flatten(), size=(2, 2), outputs=12, detector="opencv")
     readings = judge(torch.rand(3, 3, 8, 8))

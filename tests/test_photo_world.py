@@ -17,9 +17,9 @@ from hfld.landmarks import portrait_augmentation
 from hfld.models import Models, pick_device
 from hfld.networks import deepface
 from hfld.networks.resized import Resized, resized
-from hfld.official import import_official, main
-from hfld.photo_judges import load_emotion
-from hfld.photos import PhotoSet
+from hfld.photos.judges import load_emotion
+from hfld.photos.official import import_official, main
+from hfld.photos.photo_set import PhotoSet
 from hfld.training import landmark_data as pictures
 from hfld.training.photo_judges import ATTRIBUTE_ROLES, roles, train_role
 from pretrain.smoke_ffhq import make_files

@@ -9,11 +9,11 @@ from toy_bench import ToyTruth
 from toy_studio import toy_engine
 from toy_world import SIDE, toy_models
 
-from hfld.alignment import center_quad
 from hfld.config import load_profile
 from hfld.data import to_tensor
 from hfld.inversion import invert
-from hfld.own_photo import Photo
+from hfld.photos.alignment import center_quad
+from hfld.photos.own_photo import Photo
 from hfld.studio import engine as engine_module
 from hfld.studio import own_face as module
 from hfld.studio.own_face import OwnFace, OwnFaces, Sharpening, sharpened, summary

@@ -21,7 +21,7 @@ from hfld.editors import LinearEditor
 from hfld.models import Models
 from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import Generator
-from hfld.own_photo import open_photo
+from hfld.photos.own_photo import open_photo
 from hfld.studio.engine import Engine
 from hfld.studio.state import Source
 from hfld.widgets import LatentEditor

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from hfld import decoding
-from hfld.own_photo import RECIPE_KEY
+from hfld.photos import decoding
+from hfld.photos.own_photo import RECIPE_KEY
 
 MARK = "synthetic: this face was made by a generative model; it shows no real person"
 XMP = (

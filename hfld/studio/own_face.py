@@ -12,7 +12,7 @@ import numpy as np
 
 from hfld.data import to_uint8
 from hfld.inversion import Fidelity, Inversion, Progress, fidelity, invert, tune
-from hfld.own_photo import Photo, open_photo
+from hfld.photos.own_photo import Photo, open_photo
 from hfld.studio.engine import Engine
 from hfld.studio.exports import check_size
 from hfld.studio.latest import LatestQueue, Stage

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import attribute_index
-from hfld.own_photo import marked_png, paste_back
+from hfld.photos.own_photo import marked_png, paste_back
 from hfld.studio import exports, recipes
 from hfld.studio.engine import Engine, Face, Stop, never
 from hfld.studio.gauges import Floor, Gauges, measure_floor, read, read_gauges, read_points

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hfld import datasets
 from hfld.config import Profile
 from hfld.data import portraits
 from hfld.landmarks import Augmentation, portrait_augmentation
-from hfld.photos import PhotoSet
+from hfld.photos import datasets
+from hfld.photos.photo_set import PhotoSet
 from hfld.training.augment import augment
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from hfld import datasets
 from hfld.checkpoints import load, save_network
 from hfld.config import Profile
 from hfld.landmarks import TrainedLandmarks, landmark_report, predict, train_landmarks
 from hfld.models import pick_device
-from hfld.photos import Frame, PhotoSet
+from hfld.photos import datasets
+from hfld.photos.photo_set import Frame, PhotoSet
 from hfld.training.attribute_nets import (
     TrainedAttributes,
     attribute_report,

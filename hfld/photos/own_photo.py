@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 
-from hfld.alignment import Quad, center_quad, crop, ffhq_quad, paste
-from hfld.cascades import Face, find_faces
 from hfld.data import to_tensor
-from hfld.decoding import read
-from hfld.photos import to_rgb
+from hfld.photos.alignment import Quad, center_quad, crop, ffhq_quad, paste
+from hfld.photos.cascades import Face, find_faces
+from hfld.photos.decoding import read
+from hfld.photos.photo_set import to_rgb
 
 Frame = Literal["ffhq", "portraits"]
 FRAMES: dict[str, tuple[float, float, float]] = {"ffhq": (0.0, 0.0, 1.0), "portraits": (0.072, 0.011, 0.856)}

@@ -1,6 +1,6 @@
 """What the photographic profiles need from elsewhere: fetched where it is public, named where it is not.
 
-    python -m hfld.fetch ffhq256
+    python -m hfld.photos.fetch ffhq256
 
 What a profile needs is what its section `world` names. Downloads resume where they stopped, are checked, and
 get their name only when complete. What is missing in the end is listed with where it comes from and where it
@@ -361,7 +361,7 @@ def listing(missing: Mapping[Item, str], root: Path = ROOT) -> str:
 
 def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT, items: Sequence[Item] = ITEMS) -> int:
     """The command line; 0 if everything is there, 1 if something is missing."""
-    parser = argparse.ArgumentParser(prog="python -m hfld.fetch", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m hfld.photos.fetch", description=__doc__.split("\n")[0])
     parser.add_argument("profiles", nargs="+", help="profiles, such as ffhq256")
     parser.add_argument("--all", action="store_true", help="also what the profiles could name instead")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for an answer")

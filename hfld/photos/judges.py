@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from hfld.attributes import EMOTIONS, index_of
-from hfld.fetch import DEEPFACE
 from hfld.networks.emotion import EmotionNet, letterbox
+from hfld.photos.fetch import DEEPFACE
 
 WEIGHTS = {
     "Emotion": "facial_expression_model_weights.pth",
@@ -135,7 +135,7 @@ def weights_file(home: Path | str, model: str) -> Path:
     path = Path(home) / ".deepface" / "weights" / WEIGHTS[model]
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing; `python -m hfld.fetch` gets what profiles need, and it is at "
+            f"{path} is missing; `python -m hfld.photos.fetch` gets what profiles need, and it is at "
             f"{DEEPFACE}{WEIGHTS[model]}"
         )
     return path

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hfld.attributes import ATTRIBUTES, index_of
-from hfld.photos import PhotoSet, picture_size, pictures_in, split_by_name
+from hfld.photos.photo_set import PhotoSet, picture_size, pictures_in, split_by_name
 
 SPLITS = ("train", "validation", "test")
 POINTS = 106
@@ -29,7 +29,7 @@ def load(kind: str, root: Path | str) -> Splits:
     """The splits of a data set; `kind` is a key of DATASETS."""
     index_of(kind, DATASETS, "data set")
     if not Path(root).is_dir():
-        raise FileNotFoundError(f"{root} is missing; `python -m hfld.fetch` says what belongs there")
+        raise FileNotFoundError(f"{root} is missing; `python -m hfld.photos.fetch` says what belongs there")
     return DATASETS[kind](Path(root))
 
 

@@ -16,9 +16,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from hfld.alignment import Quad, center_quad, crop, ffhq_quad
 from hfld.attributes import ATTRIBUTES
 from hfld.data import to_tensor
+from hfld.photos.alignment import Quad, center_quad, crop, ffhq_quad
 
 Frame = Literal["center", "ffhq"]
 """Which square of a photo is its image: the largest in the middle, or FFHQ's around the landmarks."""

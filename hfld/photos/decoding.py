@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from hfld.photos import to_rgb
+from hfld.photos.photo_set import to_rgb
 
 LARGEST = 120_000_000
 """Pixels of a picture that is still read."""

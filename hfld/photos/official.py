@@ -1,6 +1,6 @@
 """Official files -> data/<profile>/: what the stages of a profile on photographs read.
 
-    python -m hfld.official ffhq256
+    python -m hfld.photos.official ffhq256
 
 Each network becomes a file of our own under the name that the stages know, with the sha256 of its source;
 no code from a file is run. R and the judges that are trained here come from notebooks/09_judges.
@@ -15,9 +15,9 @@ from torch import nn
 
 from hfld.checkpoints import Part, load, save, save_network
 from hfld.config import Profile, load_profile
-from hfld.fetch import ITEMS
 from hfld.networks.deepface import SIDES, DeepFaceIdentity
-from hfld.photo_judges import load_emotion, load_identity
+from hfld.photos.fetch import ITEMS
+from hfld.photos.judges import load_emotion, load_identity
 
 FETCH = "make fetch PROFILES={}"
 
@@ -85,7 +85,9 @@ def _keep(path: Path, network: nn.Module, arguments: dict) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 1 if a file is missing or another than expected."""
-    parser = argparse.ArgumentParser(prog="python -m hfld.official", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m hfld.photos.official", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("profiles", nargs="+", help="profiles on photographs, such as ffhq256")
     for name in parser.parse_args(arguments).profiles:
         try:

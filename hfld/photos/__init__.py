@@ -1,0 +1,1 @@
+"""People's photographs: reading, faces in them, alignment, data sets, official networks."""

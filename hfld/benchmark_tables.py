@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS, GESTURE_ATTRIBUTES, REGIONS
-from hfld.rows import COMPARISON
+from hfld.evaluation.rows import COMPARISON
 from hfld.summary import summary
 from hfld.tables import CONTROLS, HEADINGS, NAMES, method_table
 from hfld.tabular import Block, Cells, Table, plain, write_text

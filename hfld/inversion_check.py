@@ -21,10 +21,10 @@ from tqdm import tqdm
 
 from hfld.config import ROOT, InversionConfig, load_profile
 from hfld.data import to_tensor
+from hfld.evaluation.judges import Judges
 from hfld.inversion import Inversion, fidelity, invert, tune
-from hfld.judges import Judges
 from hfld.models import Models
-from hfld.worlds import PortraitWorld, world_of
+from hfld.portraits.world import PortraitWorld, world_of
 
 GOAL = 1.0
 """Px of 128."""

@@ -105,7 +105,7 @@ def survey(
 
 
 def lambda_sweep(
-    rows: pd.DataFrame,  # of hfld.sweeps.sweep_landmark_weight
+    rows: pd.DataFrame,  # of hfld.evaluation.sweeps.sweep_landmark_weight
     *,
     quantities: Sequence[str] = ("target_change", "landmark_drift_px", "emotion_tvd"),
     chosen: float | None = None,  # weight per pixel
@@ -141,8 +141,8 @@ def lambda_sweep(
 
 
 def training_spread(
-    rows: pd.DataFrame,  # of hfld.sweeps.repeat
-    means: pd.DataFrame,  # of hfld.sweeps.spread
+    rows: pd.DataFrame,  # of hfld.evaluation.sweeps.repeat
+    means: pd.DataFrame,  # of hfld.evaluation.sweeps.spread
     *,
     strength: str = "matched",
     units: Mapping[str, str] = UNITS,

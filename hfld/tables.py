@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS, GESTURE_ATTRIBUTES, REGIONS
+from hfld.evaluation.quantities import HEADLINE
+from hfld.evaluation.rows import paper_values
 from hfld.labels import LABELS
-from hfld.quantities import HEADLINE
-from hfld.rows import paper_values
 from hfld.tabular import MISSING, Block, Cell, Cells, Table, plain
 
 PAPER_ATTRIBUTES = ("Male", "Bald", "Black_Hair")

@@ -20,8 +20,8 @@ from hfld.attributes import ATTRIBUTES, EMOTIONS, REGIONS
 from hfld.checkpoints import load_metadata, load_network
 from hfld.config import ROOT
 from hfld.data import PortraitSet, to_tensor, to_uint8
+from hfld.evaluation.judges import read
 from hfld.host import reuse_memory
-from hfld.judges import read
 from hfld.models import autocast
 from hfld.portraits.parameters import SCORES, decode, sample
 from hfld.portraits.render import render

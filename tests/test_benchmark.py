@@ -13,20 +13,6 @@ import toy_editors
 from toy_world import ROWS, W_DIM
 
 from hfld.attributes import EMOTIONS, REGIONS
-from hfld.benchmark import (
-    NOSE_TIP,
-    LatentDensity,
-    Measures,
-    check_linear,
-    choose_faces,
-    comparisons,
-    edited_faces,
-    editors_of,
-    made_with,
-    perceptual_distance,
-    time_edits,
-    with_times,
-)
 from hfld.benchmark_tables import (
     CURVES,
     benchmark_table,
@@ -41,8 +27,22 @@ from hfld.benchmark_tables import (
 from hfld.config import load_profile
 from hfld.directions import Directions
 from hfld.editors import AdaTrans, ExpressionLock, directions_file, editor_file
-from hfld.evaluation import curves, evaluate
-from hfld.judges import Readings
+from hfld.evaluation.all_editors import (
+    NOSE_TIP,
+    LatentDensity,
+    Measures,
+    check_linear,
+    choose_faces,
+    comparisons,
+    edited_faces,
+    editors_of,
+    made_with,
+    perceptual_distance,
+    time_edits,
+    with_times,
+)
+from hfld.evaluation.evaluator import curves, evaluate
+from hfld.evaluation.judges import Readings
 from hfld.networks.reader import Reader
 from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet

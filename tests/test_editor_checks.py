@@ -13,7 +13,8 @@ from toy_world import fitted_editors, toy_models
 
 from hfld.attributes import ATTRIBUTES
 from hfld.config import load_profile
-from hfld.editor_checks import (
+from hfld.editors import AdaTrans, NoEdit, StyleFlow
+from hfld.evaluation.editor_checks import (
     FLAT,
     attributes_of,
     check_targets,
@@ -25,7 +26,6 @@ from hfld.editor_checks import (
     report,
     settings_of,
 )
-from hfld.editors import AdaTrans, NoEdit, StyleFlow
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_what_moves_too_little_gets_its_reason(bench, validation, gain, attribut
 
 def test_fooling_the_regressor_is_told_apart(bench, validation, monkeypatch):
     editor = ToyEditor(gain=3.0, drag=0)
-    monkeypatch.setattr("hfld.editor_checks._regressor_change", lambda *_: 0.9)
+    monkeypatch.setattr("hfld.evaluation.editor_checks._regressor_change", lambda *_: 0.9)
     monkeypatch.setattr(type(bench), "tuned_change", lambda *_: lambda factor: 0.05 * factor)
     (row,) = check_targets(bench, validation, editor, ("Bald",), least=0.3).to_dict("records")
     assert row["reason"] == "moves the regressor by 0.90, an independent judge by 0.20 at most"

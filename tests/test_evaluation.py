@@ -7,12 +7,19 @@ from toy_bench import ToyEditor, toy_bench, toy_editors, toy_judges
 from toy_world import toy_models
 
 from hfld.attributes import ATTRIBUTES, REGIONS, attribute_index
-from hfld.evaluation import Bench, curves, evaluate, reportable, survey
-from hfld.judges import Judges, Readings, check_independent, exact_head, read, state_hash
-from hfld.matching import find_factor, match_strengths
-from hfld.quantities import cosine, pair_quantities, pixel_errors, procrustes, same_label, total_variation
-from hfld.rows import estimate, finish, paper_values, rows_of
-from hfld.stats import resampling_counts
+from hfld.evaluation.evaluator import Bench, curves, evaluate, reportable, survey
+from hfld.evaluation.judges import Judges, Readings, check_independent, exact_head, read, state_hash
+from hfld.evaluation.matching import find_factor, match_strengths
+from hfld.evaluation.quantities import (
+    cosine,
+    pair_quantities,
+    pixel_errors,
+    procrustes,
+    same_label,
+    total_variation,
+)
+from hfld.evaluation.rows import estimate, finish, paper_values, rows_of
+from hfld.evaluation.stats import resampling_counts
 
 NAMES = ["Bald", "Bags_Under_Eyes"]
 
@@ -385,7 +392,7 @@ def test_rows_drop_a_latent_from_both_methods():
 
 def test_portrait_world_knows_its_truth():
     from hfld.portraits.parameters import decode, sample
-    from hfld.worlds import PortraitWorld
+    from hfld.portraits.world import PortraitWorld
 
     world, z = PortraitWorld(size=64, workers=1), sample(3, 5)
     truth = world.truth(world.counterfactual(z, "Bald", 1.0))

@@ -11,7 +11,7 @@ from toy_bench import toy_bench, toy_editors
 
 from hfld import figures, plots
 from hfld.attributes import ATTRIBUTES
-from hfld.evaluation import curves, evaluate
+from hfld.evaluation.evaluator import curves, evaluate
 from hfld.gallery import appearances, best_drawn, change_maps, trajectories
 from hfld.report import MARKS, SENTENCES, report, sentences, write_overview, write_report
 from hfld.summary import summary, write_results

@@ -212,7 +212,7 @@ def test_a_stylegan_of_any_width_is_searched_row_by_row():
 @pytest.mark.slow
 def test_a_held_out_portrait_inverts_to_less_than_a_pixel():
     """The published networks, which may not be here: `make data`. Goal: 1 px of 128, by the judge."""
-    from hfld.judges import Judges
+    from hfld.evaluation.judges import Judges
     from hfld.portraits.parameters import sample
     from hfld.portraits.render import render_latents
 

@@ -6,7 +6,7 @@ from toy_world import toy_models
 
 from hfld.checkpoints import save_network
 from hfld.config import load_profile
-from hfld.judges import Judges
+from hfld.evaluation.judges import Judges
 from hfld.models import Models, autocast
 from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import Discriminator, Generator

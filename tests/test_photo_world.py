@@ -12,7 +12,7 @@ from torch import nn
 
 from hfld.checkpoints import load, load_metadata, load_network, sha256
 from hfld.config import load_profile
-from hfld.judges import Judges
+from hfld.evaluation.judges import Judges
 from hfld.landmarks import portrait_augmentation
 from hfld.models import Models, pick_device
 from hfld.networks import deepface

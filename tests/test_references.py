@@ -9,16 +9,16 @@ from reference_states import ROWS, C, D
 from torch import nn
 
 from hfld.editors import AdaTrans, SDFlow, StyleFlow, editor_file, make_editor
-from hfld.editors.trained import columns_of
-from hfld.networks.reference_keys import trajectory_from_reference
-from hfld.networks.resnet import ResNet
-from hfld.networks.trajectory import Trajectory
-from hfld.references import (
+from hfld.editors.references import (
     adatrans_from_reference,
     flow_of_reference,
     sdflow_from_reference,
     styleflow_from_reference,
 )
+from hfld.editors.trained import columns_of
+from hfld.networks.reference_keys import trajectory_from_reference
+from hfld.networks.resnet import ResNet
+from hfld.networks.trajectory import Trajectory
 
 NAMES = ("Eyeglasses", "Male", "Young")
 

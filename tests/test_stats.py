@@ -1,14 +1,7 @@
 import numpy as np
 import pytest
 
-from hfld.stats import (
-    bootstrap_means,
-    holm,
-    interval,
-    p_values,
-    resampling_counts,
-    safe_ratio,
-)
+from hfld.evaluation.stats import bootstrap_means, holm, interval, p_values, resampling_counts, safe_ratio
 
 
 def test_counts_are_resamples_and_seeded():

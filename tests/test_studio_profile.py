@@ -11,7 +11,7 @@ from toy_world import toy_models
 from hfld.checkpoints import sha256
 from hfld.config import load_profile
 from hfld.editors import ExpressionLock, LinearEditor
-from hfld.judges import Judges
+from hfld.evaluation.judges import Judges
 from hfld.models import Models
 from hfld.studio import engine as module
 from hfld.studio.engine import Engine, offered

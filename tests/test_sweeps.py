@@ -9,8 +9,7 @@ from toy_bench import toy_bench
 
 from hfld.config import load_profile
 from hfld.editors import LinearEditor
-from hfld.losses import weight_for_pixel
-from hfld.sweeps import (
+from hfld.evaluation.sweeps import (
     CURVE,
     DOUBLED,
     agreement,
@@ -25,6 +24,7 @@ from hfld.sweeps import (
     train_variants,
     variants,
 )
+from hfld.losses import weight_for_pixel
 
 SHORT = replace(CONFIG, steps=60, lr=0.05, batch=16)
 NAMES = ("Attractive", "5_o_Clock_Shadow")

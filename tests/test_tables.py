@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from toy_bench import toy_bench, toy_editors
 
-from hfld.evaluation import evaluate, reportable, survey
+from hfld.evaluation.evaluator import evaluate, reportable, survey
 from hfld.summary import read_rows, summary, write_results
 from hfld.tables import all_tables
 from hfld.tabular import Block, Cells, Table, latex_text

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from toy_world import SIDE, W_DIM, directions_of_attributes, toy_models
 
 from hfld.attributes import attribute_index
-from hfld.evaluation import Bench
-from hfld.judges import Judges
-from hfld.worlds import Truth
+from hfld.evaluation.evaluator import Bench
+from hfld.evaluation.judges import Judges
+from hfld.portraits.world import Truth
 
 
 class LinearJudge(nn.Module):

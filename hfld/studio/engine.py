@@ -16,13 +16,13 @@ from hfld.config import InversionConfig, Profile
 from hfld.data import to_uint8
 from hfld.editors import EDITORS, Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
 from hfld.editors.base import CAP
+from hfld.evaluation.judges import Judges, read, state_hash
 from hfld.host import reuse_memory
-from hfld.judges import Judges, read, state_hash
 from hfld.models import Models, pick_device
+from hfld.portraits.world import PortraitWorld, world_of
 from hfld.studio.latest import Overtaken
 from hfld.studio.state import Source, State
 from hfld.studio.targets import approach
-from hfld.worlds import PortraitWorld, world_of
 
 NETWORKS = ("generator", "regressor")
 """What every picture and every strength depends on."""

@@ -12,8 +12,8 @@ from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import Profile
 from hfld.editors import Editor, GanSpace, InterFaceGan, TrainedEditor
 from hfld.editors.unsupervised import UnsupervisedEditor
-from hfld.evaluation import TARGETS, Bench, Latents
-from hfld.judges import read
+from hfld.evaluation.evaluator import TARGETS, Bench, Latents
+from hfld.evaluation.judges import read
 
 FLAT = 0.05
 """A loss is flat if the last fifth of the steps brought no more than this share of its whole fall, and still

@@ -15,7 +15,7 @@ from torch import Tensor
 from hfld.config import DirectionsConfig
 from hfld.directions import train_directions
 from hfld.editors import Editor, LinearEditor
-from hfld.evaluation import Bench, Latents, evaluate
+from hfld.evaluation.evaluator import Bench, Latents, evaluate
 from hfld.losses import weight_for_pixel, weight_per_pixel
 from hfld.models import Models
 

@@ -1,4 +1,4 @@
-"""All editors, judged alike: what 08_benchmark measures besides hfld.evaluation, and the table it writes.
+"""All editors, judged alike: what 08_benchmark measures besides hfld.evaluation.evaluator, and the table it writes.
 
 editors = editors_of(config, weights=paths.weights, models=models)
 measures = Measures(bench.judges.attributes, LatentDensity.of(models))
@@ -20,17 +20,17 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from hfld import editor_checks
 from hfld.attributes import EMOTIONS, OUTER_EYE_CORNERS, REGIONS, attribute_index
 from hfld.checkpoints import sha256
 from hfld.config import BenchmarkConfig, Profile
 from hfld.data import to_tensor, to_uint8
 from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor
-from hfld.evaluation import Bench, Latents, Pairs
-from hfld.judges import Readings
+from hfld.evaluation import editor_checks
+from hfld.evaluation.evaluator import Bench, Latents, Pairs
+from hfld.evaluation.judges import Readings
+from hfld.evaluation.quantities import inter_ocular
+from hfld.evaluation.rows import COMPARISON
 from hfld.models import Models
-from hfld.quantities import inter_ocular
-from hfld.rows import COMPARISON
 
 LOCK = "_lock"
 TERM = "_hfld"
@@ -73,7 +73,7 @@ def made_with(bench: Bench, methods: Iterable[str], *, world: Path, weights: Pat
 
 def comparisons(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Name -> (first, second), for second - first: the landmark term against the same method without it, and
-    HFLD against each other method. HFLD against the baseline is hfld.rows.COMPARISON.
+    HFLD against each other method. HFLD against the baseline is hfld.evaluation.rows.COMPARISON.
     """
     methods = list(methods)
     pairs = {}
@@ -164,7 +164,7 @@ def _unit_difference(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Measures:
-    """What is read of an edit besides hfld.quantities."""
+    """What is read of an edit besides hfld.evaluation.quantities."""
 
     perceptual: nn.Module  # a convolutional network that trained no editor
     density: LatentDensity

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from hfld.attributes import ATTRIBUTES, GESTURE_ATTRIBUTES
-from hfld.quantities import HEADLINE
-from hfld.stats import Estimates, bootstrap_means, holm, interval, p_values, safe_ratio
+from hfld.evaluation.quantities import HEADLINE
+from hfld.evaluation.stats import Estimates, bootstrap_means, holm, interval, p_values, safe_ratio
 
 COLUMNS = (
     "strength", "attribute", "method", "quantity", "value", "lo", "hi", "n", "dropped", "p", "p_holm", "paper"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS, OUTER_EYE_CORNERS, REGIONS, attribute_index
-from hfld.judges import Readings
-from hfld.worlds import Truth
+from hfld.evaluation.judges import Readings
+from hfld.portraits.world import Truth
 
 HEADLINE = (
     "target_change",

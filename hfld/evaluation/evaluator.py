@@ -23,13 +23,13 @@ from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import Profile, load_profile
 from hfld.data import to_tensor, to_uint8
 from hfld.editors import Editor, reach
-from hfld.judges import Context, Judges, Readings, check_independent, read
-from hfld.matching import Match, match_strengths
+from hfld.evaluation.judges import Context, Judges, Readings, check_independent, read
+from hfld.evaluation.matching import Match, match_strengths
+from hfld.evaluation.quantities import pair_quantities, pixel_errors
+from hfld.evaluation.rows import COMPARISON, finish, rows_of
+from hfld.evaluation.stats import resampling_counts
 from hfld.models import Models, autocast
-from hfld.quantities import pair_quantities, pixel_errors
-from hfld.rows import COMPARISON, finish, rows_of
-from hfld.stats import resampling_counts
-from hfld.worlds import PortraitWorld, Truth, world_of
+from hfld.portraits.world import PortraitWorld, Truth, world_of
 
 TARGETS = (0.0, 1.0)
 
@@ -241,12 +241,13 @@ def evaluate(
     *,
     validation: Latents | None = None,  # disjoint from `test`; None: native strength only
     reference: tuple[str, str] = COMPARISON,  # the two methods whose weaker one sets the matched change
-    comparisons: Mapping[str, tuple[str, str]] | None = None,  # further ones, see hfld.rows.rows_of
+    comparisons: Mapping[str, tuple[str, str]]
+    | None = None,  # further ones, see hfld.evaluation.rows.rows_of
     pairs_of: type[Pairs] | Callable[[Bench, Latents, str], Pairs] = Pairs,
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tidy rows (see hfld.rows) and the table of matched factors, for all attributes and methods.
+    """Tidy rows (see hfld.evaluation.rows) and the table of matched factors, for all attributes and methods.
 
     Raises ValueError for unknown attributes and for validation latents that are also test latents.
     """

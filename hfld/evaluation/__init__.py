@@ -1,0 +1,1 @@
+"""Edits to numbers: judges, quantities, matched strength, intervals."""

@@ -32,7 +32,7 @@ from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import CONFIG_F, Discriminator, Generator
 from hfld.networks.vgg import VGG19Features
-from hfld.tabular import write_text
+from hfld.report.tabular import write_text
 from hfld.training.graphs import compiled, recorded
 from hfld.training.objective import edit_terms, originals, term_weights
 

@@ -13,17 +13,6 @@ import toy_editors
 from toy_world import ROWS, W_DIM
 
 from hfld.attributes import EMOTIONS, REGIONS
-from hfld.benchmark_tables import (
-    CURVES,
-    benchmark_table,
-    caption,
-    counted,
-    findings,
-    side_effects,
-    sides,
-    verdicts,
-    write_benchmark,
-)
 from hfld.config import load_profile
 from hfld.directions import Directions
 from hfld.editors import AdaTrans, ExpressionLock, directions_file, editor_file
@@ -46,7 +35,18 @@ from hfld.evaluation.judges import Readings
 from hfld.networks.reader import Reader
 from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet
-from hfld.tabular import Cells
+from hfld.report.benchmark_tables import (
+    CURVES,
+    benchmark_table,
+    caption,
+    counted,
+    findings,
+    side_effects,
+    sides,
+    verdicts,
+    write_benchmark,
+)
+from hfld.report.tabular import Cells
 
 ATTRIBUTES = ("Attractive", "Bald")
 

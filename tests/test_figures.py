@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from toy_bench import toy_bench, toy_editors
 
-from hfld import figures, plots
 from hfld.attributes import ATTRIBUTES
 from hfld.evaluation.evaluator import curves, evaluate
-from hfld.gallery import appearances, best_drawn, change_maps, trajectories
-from hfld.report import MARKS, SENTENCES, report, sentences, write_overview, write_report
-from hfld.summary import summary, write_results
-from hfld.tables import all_tables
+from hfld.report import figures, plots
+from hfld.report.gallery import appearances, best_drawn, change_maps, trajectories
+from hfld.report.page import MARKS, SENTENCES, report, sentences, write_overview, write_report
+from hfld.report.summary import summary, write_results
+from hfld.report.tables import all_tables
 
 RANDOM = np.random.default_rng(0)
 
@@ -93,7 +93,7 @@ def test_appearances_compose_edits(bench, test_latents):
     images, labels = appearances(bench, test_latents, editor, [{"Bald": 1.0}, both])
     assert labels == ["Bald", "Bald + no Black Hair"]
     alone = bench.edited(test_latents[:1], editor, "Bald", 1.0)
-    from hfld.gallery import pictures
+    from hfld.report.gallery import pictures
 
     assert np.array_equal(images[0], pictures(bench, alone)[0])
     assert not np.array_equal(images[0], images[1])

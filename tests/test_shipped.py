@@ -8,7 +8,7 @@ import yaml
 
 from hfld.config import ROOT
 from hfld.data import renderer_hash
-from hfld.report import MARKS, overview, report
+from hfld.report.page import MARKS, overview, report
 from pretrain.card import model_card
 
 STORE = ROOT / "store" / "files" / "md5"

@@ -6,9 +6,9 @@ import pytest
 from toy_bench import toy_bench, toy_editors
 
 from hfld.evaluation.evaluator import evaluate, reportable, survey
-from hfld.summary import read_rows, summary, write_results
-from hfld.tables import all_tables
-from hfld.tabular import Block, Cells, Table, latex_text
+from hfld.report.summary import read_rows, summary, write_results
+from hfld.report.tables import all_tables
+from hfld.report.tabular import Block, Cells, Table, latex_text
 
 DATA = "toy world, 8 px"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hfld.figures import COLOURS
 from hfld.inversion import Fidelity
-from hfld.labels import LABELS
+from hfld.report.figures import COLOURS
+from hfld.report.labels import LABELS
 from hfld.studio.gauges import Gauge, Gauges
 from hfld.studio.pictures import FULL_SCALE
 

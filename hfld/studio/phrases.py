@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 
 from hfld.attributes import GROUPS, attribute_index
-from hfld.labels import LABELS
+from hfld.report.labels import LABELS
 from hfld.studio.engine import Engine, Face
 from hfld.studio.exports import LARGEST_PICTURE
 from hfld.studio.state import State

@@ -1,4 +1,4 @@
-"""Curves and intervals: rows and histories in, a matplotlib Figure out (see hfld.figures for the faces)."""
+"""Curves and intervals: rows and histories in, a matplotlib Figure out (see hfld.report.figures for the faces)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hfld.figures import COLOURS, FONT, INK, style_of
-from hfld.labels import LABELS
-from hfld.tabular import plain
+from hfld.report.figures import COLOURS, FONT, INK, style_of
+from hfld.report.labels import LABELS
+from hfld.report.tabular import plain
 
 UNITS = {
     "landmark_drift_px": "landmark drift, px",

@@ -8,8 +8,8 @@ import pandas as pd
 from hfld.attributes import ATTRIBUTES, EMOTIONS, GESTURE_ATTRIBUTES, REGIONS
 from hfld.evaluation.quantities import HEADLINE
 from hfld.evaluation.rows import paper_values
-from hfld.labels import LABELS
-from hfld.tabular import MISSING, Block, Cell, Cells, Table, plain
+from hfld.report.labels import LABELS
+from hfld.report.tabular import MISSING, Block, Cell, Cells, Table, plain
 
 PAPER_ATTRIBUTES = ("Male", "Bald", "Black_Hair")
 """The targets of the paper's Tables I, II and III."""

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from hfld.tabular import plain, write_text
+from hfld.report.tabular import plain, write_text
 
 SENTENCES = (
     ("landmark_drift_px", "landmark drift", "px", False),
@@ -224,7 +224,7 @@ def write_overview(results: Path, path: Path) -> None:
 
 
 def main() -> None:
-    """`python -m hfld.report <profile>`: REPORT.md, and for the portraits the README's table."""
+    """`python -m hfld.report.page <profile>`: REPORT.md, and for the portraits the README's table."""
     from hfld.config import ROOT, load_profile
 
     profile = load_profile(sys.argv[1])

@@ -9,9 +9,9 @@ import pandas as pd
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS, GESTURE_ATTRIBUTES, REGIONS
 from hfld.evaluation.rows import COMPARISON
-from hfld.summary import summary
-from hfld.tables import CONTROLS, HEADINGS, NAMES, method_table
-from hfld.tabular import Block, Cells, Table, plain, write_text
+from hfld.report.summary import summary
+from hfld.report.tables import CONTROLS, HEADINGS, NAMES, method_table
+from hfld.report.tabular import Block, Cells, Table, plain, write_text
 
 HEADLINE = {
     "target_change": "Target change",

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hfld.labels import LABELS
+from hfld.report.labels import LABELS
 
 DPI = 150
 COLOURS = {

@@ -1,0 +1,1 @@
+"""Rows to what people read: tables, figures, the page of results."""

@@ -14,7 +14,7 @@ from toy_world import toy_models
 from hfld.config import load_profile
 from hfld.studio import markup
 from hfld.studio.pictures import landmark_overlay
-from hfld.widgets import LatentEditor
+from hfld.studio.widget.editor import LatentEditor
 
 SLACK = 20.0  # seconds that a busy machine may take
 PAPERS = {"light": ((33, 33, 33), (238, 238, 238)), "dark": ((222, 222, 222), (33, 33, 33))}

@@ -11,7 +11,7 @@ from toy_world import toy_models
 
 from hfld.config import load_profile
 from hfld.studio.state import Source
-from hfld.widgets import LatentEditor
+from hfld.studio.widget.editor import LatentEditor
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from toy_bench import ToyTruth
 from toy_studio import toy_engine
 from toy_world import toy_models
 
-from hfld.arrangement import GAP, MARGIN
 from hfld.attributes import ATTRIBUTES
-from hfld.sliders import called
 from hfld.studio.latest import LatestQueue, Overtaken, Stage
 from hfld.studio.markup import LEGEND, STYLE
 from hfld.studio.session import Session
-from hfld.widgets import LOCK_LEFT_OUT, LatentEditor
+from hfld.studio.widget.arrangement import GAP, MARGIN
+from hfld.studio.widget.editor import LOCK_LEFT_OUT, LatentEditor
+from hfld.studio.widget.sliders import called
 
 SLACK = 20.0  # seconds that a busy machine may take
 

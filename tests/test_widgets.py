@@ -24,7 +24,7 @@ from hfld.networks.stylegan2 import Generator
 from hfld.photos.own_photo import open_photo
 from hfld.studio.engine import Engine
 from hfld.studio.state import Source
-from hfld.widgets import LatentEditor
+from hfld.studio.widget.editor import LatentEditor
 
 SLACK = 20.0  # seconds that a busy machine may take
 

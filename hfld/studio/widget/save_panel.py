@@ -6,10 +6,10 @@ from pathlib import Path
 import ipywidgets as W
 from ipywidgets import Layout
 
-from hfld.arrangement import bar
 from hfld.studio import markup, phrases
 from hfld.studio.saving import Exports, Files, Saving
 from hfld.studio.session import Session
+from hfld.studio.widget.arrangement import bar
 
 KINDS = {"png": "image/png", "gif": "image/gif", "mp4": "video/mp4", "json": "application/json"}
 LINKED = 3 << 20  # bytes of a file that is offered as a link in the page

@@ -14,11 +14,7 @@ import ipywidgets as W
 import numpy as np
 from ipywidgets import Layout
 
-from hfld.arrangement import arranged, picture, ticked
 from hfld.config import ROOT, Profile, load_profile
-from hfld.photo_panel import PhotoPanel
-from hfld.save_panel import SavePanel
-from hfld.sliders import AttributeList
 from hfld.studio import markup, phrases
 from hfld.studio.engine import Engine, Face, LockExpression, offered
 from hfld.studio.gauges import Gauges
@@ -27,6 +23,10 @@ from hfld.studio.own_face import OwnFace
 from hfld.studio.pictures import difference, landmark_overlay
 from hfld.studio.session import Session
 from hfld.studio.state import LARGEST_SEED, State
+from hfld.studio.widget.arrangement import arranged, picture, ticked
+from hfld.studio.widget.photo_panel import PhotoPanel
+from hfld.studio.widget.save_panel import SavePanel
+from hfld.studio.widget.sliders import AttributeList
 
 GALLERY = range(1, 9)  # seeds
 REST = 0.1  # seconds without a newer edit before gauges are read

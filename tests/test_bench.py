@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hfld import bench as module
-from hfld.bench import (
+from hfld.config import load_profile
+from tools import step_speed as module
+from tools.hardware import count_work, describe, limits, peak_memory
+from tools.step_speed import (
     Setting,
     bench,
     ladder,
@@ -17,8 +19,6 @@ from hfld.bench import (
     random_models,
     weight_schedule,
 )
-from hfld.config import load_profile
-from hfld.hardware import count_work, describe, limits, peak_memory
 
 CPU = torch.device("cpu")
 

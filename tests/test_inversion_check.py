@@ -6,8 +6,8 @@ import pytest
 from toy_bench import ToyTruth, toy_judges
 from toy_world import toy_models
 
-from hfld import inversion_check as module
 from hfld.config import load_profile
+from tools import inversion as module
 
 CONFIG = replace(load_profile("smoke").inversion, samples=32, steps=40, tuning_steps=4, stranger=None)
 

@@ -5,7 +5,7 @@ import pytest
 from test_directions import CONFIG
 from toy_world import toy_models
 
-from hfld.precision_check import curves, differences, ends, picture
+from tools.precision import curves, differences, ends, picture
 
 
 def test_seeds_are_compared_in_pairs():

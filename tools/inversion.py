@@ -1,6 +1,6 @@
 """How well portraits that no network has seen are inverted, against their exact landmarks.
 
-    python -m hfld.inversion_check portraits --faces 10
+    python -m tools.inversion portraits --faces 10
 
 Goal: less than 1 px of 128. The judge of landmarks, which did not search, reads four pictures of each face:
 the rendered portrait (its own error), G at the portrait's own latent (G's error), G at the latent that was
@@ -79,9 +79,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 1 if a face misses the goal."""
-    parser = argparse.ArgumentParser(
-        prog="python -m hfld.inversion_check", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m tools.inversion", description=__doc__.split("\n")[0])
     parser.add_argument("profile", nargs="?", default="portraits")
     parser.add_argument("--faces", type=int, default=10)
     parser.add_argument("--seed", type=int, default=20_261_126, help="of the held-out portraits")

@@ -1,6 +1,6 @@
 """How fast a training step of T is, what it takes, and how far that is from what the hardware can do.
 
-    python -m hfld.bench ffhq256 --batches 4 16 64
+    python -m tools.step_speed ffhq256 --batches 4 16 64
 
 Networks have a profile's sizes and random weights: no file is needed. The first row is the baseline's own
 way, which takes gradients of all networks' weights as well; the second a plain fp32 loop at batch 4, which
@@ -24,7 +24,6 @@ from torch import Tensor
 from hfld.attributes import ATTRIBUTES
 from hfld.config import ROOT, DirectionsConfig, load_profile
 from hfld.directions import BETAS
-from hfld.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize
 from hfld.host import reuse_memory
 from hfld.matrix import DirectionMatrix
 from hfld.models import Models, pick_device
@@ -35,6 +34,7 @@ from hfld.networks.vgg import VGG19Features
 from hfld.report.tabular import write_text
 from hfld.training.graphs import compiled, recorded
 from hfld.training.objective import edit_terms, originals, term_weights
+from tools.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize
 
 COLUMNS = list(range(len(ATTRIBUTES)))
 PLAIN = "plain fp32 loop"
@@ -274,7 +274,7 @@ def markdown(frame: pd.DataFrame, *, title: str, about: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m hfld.bench", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.step_speed", description=__doc__.split("\n")[0])
     parser.add_argument("profile")
     parser.add_argument("--batches", type=int, nargs="+", default=[4, 8, 16, 32, 64])
     parser.add_argument("--width", type=int, default=64, help="of the networks; 64 is the paper's")

@@ -1,6 +1,6 @@
 """Does T learn the same in bfloat16 as in float32? Trained with several seeds in each.
 
-    python -m hfld.precision_check portraits
+    python -m tools.precision portraits
 
 Pictures, targets and validation latents of a seed are the same in both precisions, so that they are compared
 in pairs, and their difference with what another seed changes. Writes results/<profile>/precision/.
@@ -95,9 +95,7 @@ def picture(rows: pd.DataFrame) -> Figure:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m hfld.precision_check", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m tools.precision", description=__doc__.split("\n")[0])
     parser.add_argument("profile", nargs="?", default="portraits")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=list(COLOURS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from hfld.attributes import OUTER_EYE_CORNERS, REGIONS
 from hfld.config import LandmarksConfig
-from hfld.data import mirror_half, shift, soften, to_tensor
+from hfld.images import to_tensor
 from hfld.models import autocast
 from hfld.networks.resnet import ResNet
+from hfld.training.augment import portrait_augmentation
 from hfld.training.loop import batch_indices, cosine_schedule, run_folder, train
 
 POINTS = 106
@@ -27,17 +28,6 @@ SMOOTH = 0.25 / 64
 
 Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """Images [N, 3, S, S], landmarks [N, 106, 2] / side and a generator -> both, changed alike."""
-
-
-def portrait_augmentation(x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mirrored, shifted, blurred, noisy and brighter or darker portraits, so that H also reads a generator's.
-
-    `hfld.training.augment.augment` is the one for photographs.
-    """
-    x, y = mirror_half(x, y, generator)
-    x, y = shift(x, y, generator, pixels=x.shape[-1] * 3 / 64)
-    x = soften(x, generator) * (0.85 + 0.3 * torch.rand(len(x), 1, 1, 1, generator=generator).to(x))
-    return x, y
 
 
 @dataclass(frozen=True)

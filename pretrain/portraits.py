@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hfld.config import ROOT
-from hfld.data import PortraitSet
+from hfld.portraits.dataset import PortraitSet
 from pretrain.reading import Settings
 
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from hfld.attributes import index_of
 from hfld.checkpoints import save_network
 from hfld.config import ROOT, read_section
-from hfld.data import PortraitSet, mirror_half, portraits, renderer_hash, shift, soften
 from hfld.host import reuse_memory
 from hfld.models import autocast
+from hfld.portraits.dataset import PortraitSet, portraits, renderer_hash
+from hfld.training.augment import mirror_half, shift, soften
 from hfld.training.loop import batch_indices, cosine_schedule, train
 
 Loss = Callable[[Tensor, "Labels", Tensor], Mapping[str, Tensor]]
@@ -58,7 +59,7 @@ class Recipe:
     depth: int | None = None  # of a residual net
     stem: Literal["imagenet", "half", "small"] = "half"
     pool: int = 1
-    blur: float = 0.4  # largest; see hfld.data.soften
+    blur: float = 0.4  # largest; see hfld.training.augment.soften
     noise: float = 0.03
     shift: float = 0.0  # px; landmarks only
     warmup: int = 100  # steps

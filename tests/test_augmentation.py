@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from hfld.attributes import MIRROR
-from hfld.data import mirror_half
 from hfld.training import augment as augmentation
+from hfld.training.augment import mirror_half
 
 SIDE, N = 96, 24
 

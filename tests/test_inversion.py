@@ -10,7 +10,7 @@ from toy_world import ROWS, SIDE, W_DIM, toy_models
 
 from hfld.attributes import attribute_index
 from hfld.config import ROOT, load_profile
-from hfld.data import to_tensor
+from hfld.images import to_tensor
 from hfld.inversion import fidelity, invert, tune
 from hfld.models import Models
 from hfld.networks.stylegan2 import Generator

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hfld.attributes import EMOTIONS
-from hfld.data import to_tensor
+from hfld.images import to_tensor
 from hfld.networks.emotion import EmotionNet, letterbox
 from hfld.photos.judges import WEIGHTS, PhotoJudge, detect_faces, load_emotion, load_identity, weights_file
 from hfld.portraits.parameters import sample

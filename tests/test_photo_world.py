@@ -13,7 +13,6 @@ from torch import nn
 from hfld.checkpoints import load, load_metadata, load_network, sha256
 from hfld.config import load_profile
 from hfld.evaluation.judges import Judges
-from hfld.landmarks import portrait_augmentation
 from hfld.models import Models, pick_device
 from hfld.networks import deepface
 from hfld.networks.resized import Resized, resized
@@ -21,6 +20,7 @@ from hfld.photos.judges import load_emotion
 from hfld.photos.official import import_official, main
 from hfld.photos.photo_set import PhotoSet
 from hfld.training import landmark_data as pictures
+from hfld.training.augment import portrait_augmentation
 from hfld.training.photo_judges import ATTRIBUTE_ROLES, roles, train_role
 from pretrain.smoke_ffhq import make_files
 

@@ -4,9 +4,9 @@ import torch
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS
 from hfld.checkpoints import load_metadata, load_network
-from hfld.data import PortraitSet
 from hfld.networks.emotion import EmotionNet
 from hfld.networks.reader import Reader
+from hfld.portraits.dataset import PortraitSet
 from hfld.portraits.parameters import sample
 from pretrain import judges, perceptual, reading, regressor
 

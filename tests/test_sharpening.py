@@ -10,7 +10,7 @@ from toy_studio import toy_engine
 from toy_world import SIDE, toy_models
 
 from hfld.config import load_profile
-from hfld.data import to_tensor
+from hfld.images import to_tensor
 from hfld.inversion import invert
 from hfld.photos.alignment import center_quad
 from hfld.photos.own_photo import Photo

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from hfld.config import ROOT
-from hfld.data import renderer_hash
+from hfld.portraits.dataset import renderer_hash
 from hfld.report.page import MARKS, overview, report
 from pretrain.card import model_card
 

@@ -53,7 +53,7 @@ class ToyTruth:
         return z
 
     def truth(self, z: np.ndarray) -> Truth:
-        from hfld.data import to_uint8
+        from hfld.images import to_uint8
 
         w = torch.as_tensor(z)
         images = self.models.images(self.models.ws(w))

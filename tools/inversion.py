@@ -20,8 +20,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfld.config import ROOT, InversionConfig, load_profile
-from hfld.data import to_tensor
 from hfld.evaluation.judges import Judges
+from hfld.images import to_tensor
 from hfld.inversion import Inversion, fidelity, invert, tune
 from hfld.models import Models
 from hfld.portraits.world import PortraitWorld, world_of

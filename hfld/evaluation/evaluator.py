@@ -21,13 +21,13 @@ from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import Profile, load_profile
-from hfld.data import to_tensor, to_uint8
 from hfld.editors import Editor, reach
 from hfld.evaluation.judges import Context, Judges, Readings, check_independent, read
 from hfld.evaluation.matching import Match, match_strengths
 from hfld.evaluation.quantities import pair_quantities, pixel_errors
 from hfld.evaluation.rows import COMPARISON, finish, rows_of
 from hfld.evaluation.stats import resampling_counts
+from hfld.images import to_tensor, to_uint8
 from hfld.models import Models, autocast
 from hfld.portraits.world import PortraitWorld, Truth, world_of
 

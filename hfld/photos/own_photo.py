@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 
-from hfld.data import to_tensor
+from hfld.images import to_tensor
 from hfld.photos.alignment import Quad, center_quad, crop, ffhq_quad, paste
 from hfld.photos.cascades import Face, find_faces
 from hfld.photos.decoding import read

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES
-from hfld.data import to_tensor
+from hfld.images import to_tensor
 from hfld.photos.alignment import Quad, center_quad, crop, ffhq_quad
 
 Frame = Literal["center", "ffhq"]

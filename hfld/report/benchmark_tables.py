@@ -9,9 +9,10 @@ import pandas as pd
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS, GESTURE_ATTRIBUTES, REGIONS
 from hfld.evaluation.rows import COMPARISON
+from hfld.images import write_text
 from hfld.report.summary import summary
 from hfld.report.tables import CONTROLS, HEADINGS, NAMES, method_table
-from hfld.report.tabular import Block, Cells, Table, plain, write_text
+from hfld.report.tabular import Block, Cells, Table, plain
 
 HEADLINE = {
     "target_change": "Target change",

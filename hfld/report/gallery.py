@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import attribute_index
-from hfld.data import to_uint8
 from hfld.editors import Editor
 from hfld.evaluation.evaluator import TARGETS, Bench, Latents
+from hfld.images import to_uint8
 from hfld.landmarks import predict
 
 

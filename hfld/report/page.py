@@ -8,7 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from hfld.report.tabular import plain, write_text
+from hfld.images import write_text
+from hfld.report.tabular import plain
 
 SENTENCES = (
     ("landmark_drift_px", "landmark drift", "px", False),

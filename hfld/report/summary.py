@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from hfld.report.tabular import Table, csv_text, write_text
+from hfld.images import write_text
+from hfld.report.tabular import Table, csv_text
 
 LONG = "rows"
 """tables/rows.csv: strength, attribute, method, quantity, value, lo, hi, n, dropped, p, p_holm, paper."""

@@ -1,3 +1,5 @@
+from hfld.images import write_text
+
 """A table that prints itself as Markdown, LaTeX and long CSV; and the way into tidy rows."""
 
 import re
@@ -113,14 +115,6 @@ class Table:
 def csv_text(rows: pd.DataFrame) -> str:
     """CSV with five significant digits."""
     return rows.to_csv(index=False, float_format="%.5g", lineterminator="\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write to a temporary file first: nothing half-written carries the name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def markdown_grid(grid: pd.DataFrame) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS, REGIONS, attribute_index
-from hfld.data import to_tensor
 from hfld.evaluation.judges import Readings
 from hfld.evaluation.judges import read as read_judge
 from hfld.evaluation.quantities import cosine, point_distance, total_variation
+from hfld.images import to_tensor
 from hfld.studio.engine import Engine
 
 SIDE_EFFECTS = 5

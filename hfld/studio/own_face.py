@@ -10,7 +10,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from hfld.data import to_uint8
+from hfld.images import to_uint8
 from hfld.inversion import Fidelity, Inversion, Progress, fidelity, invert, tune
 from hfld.photos.own_photo import Photo, open_photo
 from hfld.studio.engine import Engine

@@ -1,7 +1,7 @@
-"""Augmentations of photographs with landmarks, as H is usually trained at 256 px: pure functions.
+"""Augmentations with landmarks, for portraits and for photographs: pure functions.
 
 Images are [N, 3, H, H] in [-1, 1], landmarks [N, P, 2] (x, y) / side; the random amounts come from the given
-generator. `hfld.data` has the flip (`mirror_half`) and the milder set for portraits.
+generator.
 """
 
 import math
@@ -10,9 +10,41 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hfld.data import mirror_half
+from hfld.attributes import MIRROR
 
 GRAY = (0.299, 0.587, 0.114)
+
+
+def mirror(images: Tensor, landmarks: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Flip left to right: images [N, 3, H, W] and their landmarks [N, 106, 2], which also change places."""
+    images = images.flip(-1)
+    if landmarks is None:
+        return images, None
+    flipped = landmarks[:, list(MIRROR)]
+    return images, torch.stack([1 - flipped[..., 0], flipped[..., 1]], dim=-1)
+
+
+def mirror_half(
+    images: Tensor, landmarks: Tensor | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """`mirror` for a random half of the batch."""
+    chosen = torch.rand(len(images), generator=generator).to(images.device) < 0.5
+    flipped, flipped_landmarks = mirror(images, landmarks)
+    images = torch.where(chosen[:, None, None, None], flipped, images)
+    if landmarks is None or flipped_landmarks is None:
+        return images, None
+    return images, torch.where(chosen[:, None, None], flipped_landmarks, landmarks)
+
+
+def portrait_augmentation(x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mirrored, shifted, blurred, noisy and brighter or darker portraits, so that H also reads a generator's.
+
+    `hfld.training.augment.augment` is the one for photographs.
+    """
+    x, y = mirror_half(x, y, generator)
+    x, y = shift(x, y, generator, pixels=x.shape[-1] * 3 / 64)
+    x = soften(x, generator) * (0.85 + 0.3 * torch.rand(len(x), 1, 1, 1, generator=generator).to(x))
+    return x, y
 
 
 def augment(images: Tensor, landmarks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -21,6 +53,42 @@ def augment(images: Tensor, landmarks: Tensor, generator: torch.Generator) -> tu
     images, landmarks = warp(images, landmarks, generator)
     images = blur(recolour(images, generator), generator, sigma=images.shape[-1] / 128)
     return occlude(images, generator), landmarks
+
+
+def shift(
+    images: Tensor,  # [N, 3, H, H] in [-1, 1]
+    landmarks: Tensor,  # [N, 106, 2] (x, y) / side
+    generator: torch.Generator,
+    *,
+    pixels: float = 3.0,  # largest shift, in px of the image
+    zoom: float = 0.04,  # largest relative change of scale
+) -> tuple[Tensor, Tensor]:
+    """Shift and scale each image about its centre by a random amount; the border is repeated."""
+    n, side = len(images), images.shape[-1]
+    draws = torch.rand(n, 3, generator=generator).to(images) * 2 - 1
+    offset, scale = draws[:, :2] * (pixels / side), 1 + zoom * draws[:, 2:]  # [N, 2], [N, 1]
+    theta = torch.zeros(n, 2, 3, device=images.device, dtype=images.dtype)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale[:, 0]
+    theta[:, :, 2] = -2 * offset / scale
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return moved, (landmarks - 0.5) * scale[:, None] + 0.5 + offset[:, None]
+
+
+def soften(
+    images: Tensor,  # [N, 3, H, W] in [-1, 1]
+    generator: torch.Generator,
+    *,
+    blur: float = 0.6,  # largest share of a 3x3 binomial blur mixed in
+    noise: float = 0.04,  # largest standard deviation of added noise
+) -> Tensor:
+    """Blur and noise of a random amount per image, so that a net also reads a generator's softer pictures."""
+    amounts = torch.rand(len(images), 2, generator=generator).to(images)[:, :, None, None, None]
+    line = torch.tensor([0.25, 0.5, 0.25], device=images.device, dtype=images.dtype)
+    kernel = (line[:, None] * line).expand(3, 1, 3, 3)
+    blurred = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
+    images = torch.lerp(images, blurred, blur * amounts[:, 0])
+    return images + noise * amounts[:, 1] * torch.randn(images.shape, generator=generator).to(images)
 
 
 def warp(

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from hfld.config import Profile
-from hfld.data import portraits
-from hfld.landmarks import Augmentation, portrait_augmentation
+from hfld.landmarks import Augmentation
 from hfld.photos import datasets
 from hfld.photos.photo_set import PhotoSet
-from hfld.training.augment import augment
+from hfld.portraits.dataset import portraits
+from hfld.training.augment import augment, portrait_augmentation
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Images as tensors, portrait sets with exact labels, and the augmentations that training nets share."""
+"""Sets of rendered portraits with exact labels."""
 
 import ast
 import hashlib
@@ -12,29 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from hfld.attributes import ATTRIBUTES, MIRROR
+from hfld.attributes import ATTRIBUTES
+from hfld.images import to_tensor
 from hfld.portraits import parameters
 from hfld.portraits.parameters import Parameters
 
 _ARRAYS = ("z", "images", "landmarks")
-
-
-def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """uint8 [N, H, W, 3] -> float [N, 3, H, W] in [-1, 1], channels last in memory."""
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(f"images: {images.dtype} {images.shape}, expected uint8 [N, H, W, 3]")
-    x = torch.from_numpy(np.array(images, order="C")).to(device).permute(0, 3, 1, 2)
-    return x.float().div_(127.5).sub_(1)
-
-
-def to_uint8(images: Tensor) -> np.ndarray:
-    """Float [N, 3, H, W] in [-1, 1] (clipped) -> uint8 [N, H, W, 3]."""
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images: shape {tuple(images.shape)}, expected [N, 3, H, W]")
-    x = images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return x.permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 
 @dataclass(frozen=True)
@@ -134,63 +118,6 @@ def _code(source: str) -> str:
                 if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
             ]
     return ast.dump(tree)
-
-
-def mirror(images: Tensor, landmarks: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Flip left to right: images [N, 3, H, W] and their landmarks [N, 106, 2], which also change places."""
-    images = images.flip(-1)
-    if landmarks is None:
-        return images, None
-    flipped = landmarks[:, list(MIRROR)]
-    return images, torch.stack([1 - flipped[..., 0], flipped[..., 1]], dim=-1)
-
-
-def mirror_half(
-    images: Tensor, landmarks: Tensor | None, generator: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
-    """`mirror` for a random half of the batch."""
-    chosen = torch.rand(len(images), generator=generator).to(images.device) < 0.5
-    flipped, flipped_landmarks = mirror(images, landmarks)
-    images = torch.where(chosen[:, None, None, None], flipped, images)
-    if landmarks is None or flipped_landmarks is None:
-        return images, None
-    return images, torch.where(chosen[:, None, None], flipped_landmarks, landmarks)
-
-
-def shift(
-    images: Tensor,  # [N, 3, H, H] in [-1, 1]
-    landmarks: Tensor,  # [N, 106, 2] (x, y) / side
-    generator: torch.Generator,
-    *,
-    pixels: float = 3.0,  # largest shift, in px of the image
-    zoom: float = 0.04,  # largest relative change of scale
-) -> tuple[Tensor, Tensor]:
-    """Shift and scale each image about its centre by a random amount; the border is repeated."""
-    n, side = len(images), images.shape[-1]
-    draws = torch.rand(n, 3, generator=generator).to(images) * 2 - 1
-    offset, scale = draws[:, :2] * (pixels / side), 1 + zoom * draws[:, 2:]  # [N, 2], [N, 1]
-    theta = torch.zeros(n, 2, 3, device=images.device, dtype=images.dtype)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale[:, 0]
-    theta[:, :, 2] = -2 * offset / scale
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return moved, (landmarks - 0.5) * scale[:, None] + 0.5 + offset[:, None]
-
-
-def soften(
-    images: Tensor,  # [N, 3, H, W] in [-1, 1]
-    generator: torch.Generator,
-    *,
-    blur: float = 0.6,  # largest share of a 3x3 binomial blur mixed in
-    noise: float = 0.04,  # largest standard deviation of added noise
-) -> Tensor:
-    """Blur and noise of a random amount per image, so that a net also reads a generator's softer pictures."""
-    amounts = torch.rand(len(images), 2, generator=generator).to(images)[:, :, None, None, None]
-    line = torch.tensor([0.25, 0.5, 0.25], device=images.device, dtype=images.dtype)
-    kernel = (line[:, None] * line).expand(3, 1, 3, 3)
-    blurred = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
-    images = torch.lerp(images, blurred, blur * amounts[:, 0])
-    return images + noise * amounts[:, 1] * torch.randn(images.shape, generator=generator).to(images)
 
 
 def _render(arguments: dict, workers: int, progress: bool) -> dict[str, np.ndarray]:

@@ -1,0 +1,31 @@
+"""Pictures between uint8 and tensors, and files that are written whole."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 [N, H, W, 3] -> float [N, 3, H, W] in [-1, 1], channels last in memory."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"images: {images.dtype} {images.shape}, expected uint8 [N, H, W, 3]")
+    x = torch.from_numpy(np.array(images, order="C")).to(device).permute(0, 3, 1, 2)
+    return x.float().div_(127.5).sub_(1)
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Float [N, 3, H, W] in [-1, 1] (clipped) -> uint8 [N, H, W, 3]."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images: shape {tuple(images.shape)}, expected [N, 3, H, W]")
+    x = images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return x.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write to a temporary file first: nothing half-written carries the name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

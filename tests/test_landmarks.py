@@ -6,14 +6,9 @@ from hfld import landmarks
 from hfld.attributes import REGIONS
 from hfld.checkpoints import load_network, save_network
 from hfld.config import LandmarksConfig
-from hfld.landmarks import (
-    cumulative_error,
-    landmark_report,
-    normalized_errors,
-    predict,
-    train_landmarks,
-)
+from hfld.landmarks import cumulative_error, landmark_report, normalized_errors, predict
 from hfld.training import augment as augmentation
+from hfld.training.landmarks import train_landmarks
 
 CONFIG = LandmarksConfig(
     images=64,

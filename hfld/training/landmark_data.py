@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from hfld.config import Profile
-from hfld.landmarks import Augmentation
 from hfld.photos import datasets
 from hfld.photos.photo_set import PhotoSet
 from hfld.portraits.dataset import portraits
 from hfld.training.augment import augment, portrait_augmentation
+from hfld.training.landmarks import Augmentation
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hfld.checkpoints import load, save_network
 from hfld.config import Profile
-from hfld.landmarks import TrainedLandmarks, landmark_report, predict, train_landmarks
+from hfld.landmarks import landmark_report, predict
 from hfld.models import pick_device
 from hfld.photos import datasets
 from hfld.photos.photo_set import Frame, PhotoSet
@@ -20,6 +20,7 @@ from hfld.training.attribute_nets import (
     train_attributes,
 )
 from hfld.training.landmark_data import landmark_faces
+from hfld.training.landmarks import TrainedLandmarks, train_landmarks
 
 ATTRIBUTE_ROLES = ("regressor", "judge_attributes", "judge_attributes_tuning")
 """Each learns from its own third of CelebA's training photos, with its own seed."""

@@ -76,8 +76,8 @@ class DirectionsConfig:
     steps: int
     batch: int
     lr: float  # Adam, betas (.5, .99)
-    start: Literal["random", "regressed"]  # coordinates of T ~ N(0, 0.02^2), or hfld.matrix.regressed
-    whiten: bool  # T is learned in standard deviations of w; see hfld.matrix.DirectionMatrix
+    start: Literal["random", "regressed"]  # coordinates of T ~ N(0, 0.02^2), or hfld.directions.regressed
+    whiten: bool  # T is learned in standard deviations of w; see hfld.directions.DirectionMatrix
     schedule: Literal["constant", "cosine"]
     lambda_regression: float
     lambda_content: float

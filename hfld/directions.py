@@ -1,16 +1,9 @@
-"""The matrix T of editing directions and its training: the paper's equation (1) and its final loss.
+"""The matrix T of editing directions: the paper's equation (1), and the file that keeps it.
 
-    ws' = ws + sum_a delta_a T_a          L = lambda_1 L_reg + lambda_2 L_c + lambda_3 L_D + lambda_4 L_h
-
-The baseline (Enjoy Your Editing) is the same with lambda_4 = 0.
+ws' = ws + sum_a delta_a T_a
 """
 
-import argparse
-import copy
-import functools
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from hfld import checkpoints
-from hfld.attributes import ATTRIBUTES, attribute_index
-from hfld.config import METHODS, DirectionsConfig, load_profile
-from hfld.losses import regression_loss
-from hfld.matrix import DirectionMatrix, principal_axes, regressed
-from hfld.models import Models, pick_device
-from hfld.training.distributed import ALONE, Team, join, leave
-from hfld.training.graphs import Function, compiled, lazily, tuned
-from hfld.training.loop import batch_indices, cosine_schedule, run_folder, train
-from hfld.training.objective import (
-    Originals,
-    edit_chances,
-    edit_terms,
-    originals,
-    sample_targets,
-    term_weights,
-)
-
-BETAS = (0.5, 0.99)
-AXES_FROM = 20_000  # latents
-POOLS_APART = 1_000_003  # seeds
-LONG = 5000  # steps that are worth a compilation
 
 
 @dataclass(frozen=True)
@@ -67,268 +39,70 @@ class Directions:
         return cls(tensors["T"], tuple(metadata["attributes"]), metadata["method"], metadata)
 
 
-def train_directions(
-    models: Models,
-    config: DirectionsConfig,
-    *,
-    method: str,  # "baseline", "hfld", "baseline_w", "hfld_w": see DirectionsConfig.for_method
-    run_dir: Path,  # checkpoints and logs, in a folder per set of parameters and inputs
-    progress: bool = True,
-    team: Team = ALONE,  # processes that share every batch
-    graphs: bool | None = None,  # CUDA graphs (hfld.training.graphs); None: on a GPU
-    compile: bool | None = None,  # torch.compile; None: on a GPU, if the training is long
-) -> Directions:
-    """Train T. Methods differ in the weight of the landmark term and the space (W+ or W), in nothing else."""
-    config = config.for_method(method)
-    attributes = ATTRIBUTES if config.attributes == "all" else tuple(config.attributes)
-    on_gpu = torch.device(models.device).type == "cuda"
-    graphs = on_gpu if graphs is None else graphs
-    compile = on_gpu and config.steps >= LONG if compile is None else compile
-    _require_networks(models, term_weights(config))
-    if config.seed < 1:
-        raise ValueError(
-            f"seed: {config.seed}, expected 1 or more: with 0, steps would draw the test's latents"
-        )
-    for key in ("adversarial_every", "content_every"):
-        if getattr(config, key) < 1:
-            raise ValueError(f"{key}: {getattr(config, key)}, expected 1 (every step) or more")
-    if config.start == "regressed" and not config.pool:
-        raise ValueError("start: regressed needs latents to regress on, and pool is 0; give it some hundreds")
-    group = getattr(models.discriminator, "group", 4) if config.lambda_adversarial else 1
-    if config.batch % (group * team.size) and team.size > 1:
-        raise ValueError(
-            f"batch: {config.batch} over {team.size} processes, expected a multiple of {group * team.size}: "
-            f"the discriminator compares samples in groups of {group}"
-        )
-    if config.discriminator == "random" and models.discriminator is not None:
-        models = replace(models, discriminator=_with_random_weights(models.discriminator, seed=config.seed))
-    groups = [attributes] if config.joint else [(name,) for name in attributes]
-    given = {
-        "method": method,
-        "run_dir": run_dir,
-        "progress": progress,
-        "team": team,
-        "graphs": graphs,
-        "compile": compile,
-    }
-    runs = []
-    for names in groups:
-        with tuned(config.precision):
-            runs.append(_train_group(models, config, names, **given))
-    return Directions(
-        T=torch.cat([T for T, _, _ in runs]),
-        attributes=attributes,
-        method=method,
-        metadata={"config": asdict(config), "hashes": dict(models.hashes)},
-        history=[row for _, rows, _ in runs for row in rows],
-        validation=[row for _, _, rows in runs for row in rows],
-    )
+INITIAL_STD = 0.02
 
 
-def _train_group(
-    models: Models,
-    config: DirectionsConfig,
-    names: tuple[str, ...],
-    *,
-    method: str,
-    run_dir: Path,
-    progress: bool,
-    team: Team,
-    graphs: bool,
-    compile: bool,
-) -> tuple[Tensor, list[dict[str, Any]], list[dict[str, Any]]]:
-    columns = [attribute_index(name) for name in names]
-    weights = term_weights(config)
-    fingerprint = {"config": asdict(config), "attributes": list(names), "hashes": dict(models.hashes)}
-
-    def prepare(z: Tensor) -> Originals:
-        return originals(models, z, columns=columns, precision=config.precision)
-
-    probe = models.ws(models.latents(1, seed=config.seed, split="train"))
-    axes = None
-    if config.whiten:
-        w = models.ws(models.latents(AXES_FROM, seed=config.seed, split="train"))[:, 0]
-        axes = team.share(principal_axes(w))
-    matrix = DirectionMatrix(
-        attributes=len(names),
-        rows=1 if config.space == "w" else probe.shape[1],
-        w_dim=probe.shape[2],
-        seed=config.seed,
-        axes=axes,
-    ).to(models.device)
-    log = ValidationLog(
-        models,
-        matrix,
-        prepare(models.latents(config.validation_latents, seed=config.seed, split="validation")),
-        names=names,
-        config=config,
-    )
-
-    @functools.lru_cache(maxsize=1)
-    def pool(number: int) -> Originals:
-        return prepare(models.latents(config.pool, seed=config.seed + number * POOLS_APART, split="train"))
-
-    if config.start == "regressed":
-        first = pool(0)
-        matrix.start_at(team.share(regressed(first.ws[:, 0], first.scores, axes)))
-    rows = team.rows(config.batch)
-    chance = edit_chances(config, names)
-    every = {"adversarial": config.adversarial_every, "content": config.content_every}
-
-    fast = compiled(models) if compile else models
-
-    def fresh(z: Tensor) -> tuple[Tensor, ...]:
-        return originals(fast, z, columns=columns, precision=config.precision).tensors()
-
-    def losses(*values: Tensor, due: tuple[str, ...]) -> tuple[Tensor, ...]:
-        *parts, delta, target = values
-        given = {"columns": columns, "config": config, "terms": due}
-        terms = edit_terms(fast, matrix, Originals(*parts), delta, target, **given)
-        return tuple(terms[name] for name in due)
-
-    @functools.cache
-    def losses_of(due: tuple[str, ...]) -> Function:
-        function = functools.partial(losses, due=due)
-        return lazily(function, trained=matrix) if graphs else function
-
-    if graphs:
-        fresh = lazily(fresh)
-
-    def step(i: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
-        if not config.pool:
-            z = torch.randn(config.batch, models.z_dim, generator=generator)[rows]
-            original = Originals(*fresh(z.to(models.device)))
-        else:
-            index = batch_indices(i, count=config.pool, batch=config.batch, seed=config.seed)
-            original = pool(i // config.refresh if config.refresh else 0)[index[rows]]
-        delta, target = sample_targets(
-            original.scores,
-            sampling=config.sampling,
-            edited=config.edited,
-            chance=chance,
-            generator=generator,
-            batch=config.batch,
-            rows=rows,
-        )
-        due = tuple(name for name in weights if i % every.get(name, 1) == 0)
-        terms = dict(zip(due, losses_of(due)(*original.tensors(), delta, target), strict=True))
-        absent = torch.zeros((), device=models.device)
-        return {
-            name: weight * every.get(name, 1) * terms.get(name, absent) for name, weight in weights.items()
-        }
-
-    def after(i: int) -> None:
-        if (i + 1) % config.validate_every == 0 or i + 1 == config.steps:
-            log.measure(i + 1)
-
-    history = train(
-        step=step,
-        optimizer=torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS),
-        state={"matrix": matrix, "validation": log},
-        steps=config.steps,
-        run_dir=run_folder(
-            run_dir, fingerprint, code=(train_directions, edit_terms, DirectionMatrix, regression_loss)
-        ),
-        fingerprint=fingerprint,
-        schedule=cosine_schedule(config.steps) if config.schedule == "cosine" else None,
-        after=after,
-        log_every=max(1, config.steps // 100),
-        save_every=max(1, config.steps // 10),
-        progress=progress,
-        name=method if config.joint else f"{method} {names[0]}",
-        team=team,
-    )
-    T = matrix.T.detach().cpu().expand(-1, probe.shape[1], -1).contiguous()
-    label = {} if config.joint else {"attribute": names[0]}
-    return T, [{**label, **row} for row in history], [{**label, **row} for row in log.rows]
+FLATTEST = 1e-6  # of the longest axis
 
 
-class ValidationLog:
-    """Losses on held-out latents and fixed targets: weighted terms, their total, the drift in px of 256."""
+RIDGE = 3e-3  # added to the variance of each score, which is .25 at most
+
+
+class DirectionMatrix(nn.Module):
+    """T = coordinates @ axes, with coordinates ~ N(0, 0.02^2): the only thing that is trained.
+
+    Without `axes` the coordinates are T itself, as in the paper. With `principal_axes`, a step of Adam counts
+    in standard deviations of w: the latents of a StyleGAN2 vary much along a few axes and hardly along most,
+    and a T that learns in plain coordinates wanders along the latter, where the generator has never been.
+    """
 
     def __init__(
         self,
-        models: Models,
-        matrix: DirectionMatrix,
-        original: Originals,
         *,
-        names: tuple[str, ...],  # the attributes of the scores
-        config: DirectionsConfig,
-        batch: int = 32,
+        attributes: int,
+        rows: int,  # L for W+; 1 for W, where all rows of ws move alike
+        w_dim: int,
+        seed: int,
+        axes: Tensor | None = None,  # [w_dim, w_dim], one a row
     ) -> None:
-        self.rows: list[dict[str, float]] = []
-        self._models, self._matrix, self._config = models, matrix, config
-        self._columns = [attribute_index(name) for name in names]
-        delta, target = sample_targets(
-            original.scores,
-            sampling=config.sampling,
-            edited=config.edited,
-            chance=edit_chances(config, names),
-            generator=torch.Generator().manual_seed(config.seed),
-        )
-        chunks = torch.arange(len(delta)).split(models.chunk(batch))
-        self._batches = [(original[chunk], delta[chunk], target[chunk]) for chunk in chunks]
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        shape = (attributes, rows, w_dim)
+        self.coordinates = nn.Parameter(INITIAL_STD * torch.randn(shape, generator=generator))
+        self.register_buffer("axes", axes)  # in checkpoints: another machine may find other signs
 
     @torch.no_grad()
-    def measure(self, step: int) -> None:
-        weights = term_weights(self._config)
-        drift = () if self._models.landmarks is None else ("landmark",)
-        pixels = replace(self._config, landmark_norm="l1", landmark_unit="pixel")
-        sums: dict[str, Tensor] = {}
-        for original, delta, target in self._batches:
-            args = (self._models, self._matrix, original, delta, target)
-            terms = edit_terms(*args, columns=self._columns, config=self._config, terms=tuple(weights))
-            terms = {name: weights[name] * value for name, value in terms.items()}
-            terms["drift_px"] = edit_terms(*args, columns=self._columns, config=pixels, terms=drift).get(
-                "landmark"
-            )
-            for name, value in terms.items():
-                if value is not None:
-                    sums[name] = sums.get(name, 0) + value.sum()
-        count = sum(len(delta) for _, delta, _ in self._batches)
-        means = {name: float(value) / count for name, value in sums.items()}
-        total = sum(value for name, value in means.items() if name in weights)
-        self.rows.append({"step": step, "total": total, **means})
+    def start_at(self, coordinates: Tensor) -> None:  # [A, L or 1, w_dim]
+        self.coordinates.copy_(coordinates.expand_as(self.coordinates))
 
-    def state_dict(self) -> dict[str, str]:
-        return {"rows": json.dumps(self.rows)}
+    @property
+    def T(self) -> Tensor:  # [A, L or 1, w_dim]
+        return self.coordinates if self.axes is None else self.coordinates @ self.axes
 
-    def load_state_dict(self, state: Mapping[str, str]) -> None:
-        self.rows = json.loads(state["rows"])
+    def squared_length(self, delta: Tensor) -> Tensor:  # [N, A] -> [N]
+        """How far the edits move ws: squared, mean over layers, along `axes` in their lengths."""
+        moved = torch.einsum("na,ald->nld", delta, self.coordinates)
+        return moved.square().sum(dim=2).mean(dim=1)
+
+    def forward(self, ws: Tensor, delta: Tensor) -> Tensor:  # [N, L, w_dim], [N, A] -> [N, L, w_dim]
+        return ws + torch.einsum("na,ald->nld", delta, self.T.expand(-1, ws.shape[1], -1))
 
 
-def _require_networks(models: Models, weights: Mapping[str, float]) -> None:
-    needs = {"content": "perceptual", "adversarial": "discriminator", "landmark": "landmarks"}
-    for term, network in needs.items():
-        if term in weights and getattr(models, network) is None:
-            raise ValueError(f"lambda_{term} is {weights[term]} but there is no {network} network")
+def principal_axes(w: Tensor) -> Tensor:
+    """Principal axes of w [N, w_dim], each as long as w's standard deviation along it [w_dim, w_dim]."""
+    variances, axes = torch.linalg.eigh(torch.cov(w.T.double().cpu()))  # axes are columns
+    least = FLATTEST**2 * variances.max()  # where w does not vary at all, so that there is an inverse
+    return (axes * variances.clamp(min=least).sqrt()).T.to(w)
 
 
-def _with_random_weights(discriminator: nn.Module, *, seed: int) -> nn.Module:
-    """A StyleGAN2 discriminator as initialised: N(0, 1) weights (scaled at run time), zero biases."""
-    generator = torch.Generator().manual_seed(seed)
-    fresh = copy.deepcopy(discriminator)
-    with torch.no_grad():
-        for parameter in fresh.parameters():
-            weight = parameter.ndim > 1
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) if weight else torch.zeros(()))
-    return fresh
+def regressed(w: Tensor, scores: Tensor, axes: Tensor | None) -> Tensor:
+    """Coordinates [A, 1, w_dim] of the T that explains w [N, w_dim] best by attribute scores [N, A].
 
-
-def main() -> None:
-    """Train on all processes of torchrun; 02_directions then finds its training finished."""
-    parser = argparse.ArgumentParser(prog="torchrun --nproc-per-node N -m hfld.directions")
-    parser.add_argument("profile")
-    parser.add_argument("method", choices=METHODS)
-    options = parser.parse_args()
-    profile = load_profile(options.profile)
-    team = join(pick_device(profile.world.device))
-    models = Models.of(profile)
-    run_dir = profile.paths.runs / "directions"
-    train_directions(models, profile.directions, method=options.method, run_dir=run_dir, team=team)
-    leave(team)
-
-
-if __name__ == "__main__":
-    main()
+    Ridge regression w ~ mean + scores T: row a is how w differs where score a does and the other given ones
+    do not.
+    """
+    x, y = (value.double() - value.double().mean(dim=0) for value in (scores.cpu(), w.cpu()))
+    if axes is not None:
+        y = y @ torch.linalg.inv(axes.double().cpu())
+    ridge = RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+    return torch.linalg.solve(x.T @ x + ridge, x.T @ y).to(w)[:, None]

@@ -10,8 +10,9 @@ from test_directions import CONFIG
 from torch import Tensor, nn
 from toy_world import toy_models
 
-from hfld.directions import Directions, train_directions
+from hfld.directions import Directions
 from hfld.networks.ops import minibatch_stddev
+from hfld.training.directions import train_directions
 from hfld.training.distributed import join, leave
 
 

@@ -6,10 +6,10 @@ from toy_world import ROWS, W_DIM, toy_models
 
 from hfld import directions
 from hfld.config import DirectionsConfig
-from hfld.directions import Directions, train_directions
+from hfld.directions import DirectionMatrix, Directions, principal_axes, regressed
 from hfld.losses import adversarial_loss
-from hfld.matrix import DirectionMatrix, principal_axes, regressed
 from hfld.models import Models
+from hfld.training.directions import train_directions
 from hfld.training.loop import TrainingDiverged
 from hfld.training.objective import edit_terms, originals, sample_targets
 

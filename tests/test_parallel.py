@@ -14,7 +14,8 @@ from test_directions import CONFIG
 from toy_world import toy_models
 
 from hfld.config import ROOT
-from hfld.directions import Directions, train_directions
+from hfld.directions import Directions
+from hfld.training.directions import train_directions
 from hfld.training.distributed import ALONE, Team, join
 
 

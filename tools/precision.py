@@ -17,10 +17,10 @@ import torch
 from matplotlib.figure import Figure
 
 from hfld.config import DirectionsConfig, load_profile
-from hfld.directions import train_directions
 from hfld.images import write_text
 from hfld.models import Models
 from hfld.report import figures
+from hfld.training.directions import train_directions
 
 COLOURS = {"fp32": "#0072B2", "tf32": "#009E73", "bf16": "#D55E00"}
 STYLES = ("-", "--", ":", "-.")

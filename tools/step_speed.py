@@ -23,15 +23,15 @@ from torch import Tensor
 
 from hfld.attributes import ATTRIBUTES
 from hfld.config import ROOT, DirectionsConfig, load_profile
-from hfld.directions import BETAS
+from hfld.directions import DirectionMatrix
 from hfld.host import reuse_memory
 from hfld.images import write_text
-from hfld.matrix import DirectionMatrix
 from hfld.models import Models, pick_device
 from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import CONFIG_F, Discriminator, Generator
 from hfld.networks.vgg import VGG19Features
+from hfld.training.directions import BETAS
 from hfld.training.graphs import compiled, recorded
 from hfld.training.objective import edit_terms, originals, term_weights
 from tools.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize

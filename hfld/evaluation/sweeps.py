@@ -13,11 +13,11 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from hfld.config import DirectionsConfig
-from hfld.directions import train_directions
 from hfld.editors import Editor, LinearEditor
 from hfld.evaluation.evaluator import Bench, Latents, evaluate
 from hfld.losses import weight_for_pixel, weight_per_pixel
 from hfld.models import Models
+from hfld.training.directions import train_directions
 
 FACTORS = (0.0, 1 / 10, 1 / 3, 1.0, 10 / 3)
 """Weights that a sweep tries, as shares of the profile's own; 0 is the baseline."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from hfld.config import DirectionsConfig
+from hfld.directions import DirectionMatrix
 from hfld.losses import adversarial_loss, content_loss, landmark_loss, regression_loss
-from hfld.matrix import DirectionMatrix
 from hfld.models import Models, autocast
 
 

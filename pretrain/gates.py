@@ -20,9 +20,8 @@ from hfld.attributes import ATTRIBUTES, EMOTIONS, REGIONS
 from hfld.checkpoints import load_metadata, load_network
 from hfld.config import ROOT
 from hfld.evaluation.judges import read
-from hfld.host import reuse_memory
 from hfld.images import to_tensor, to_uint8
-from hfld.models import autocast
+from hfld.models import autocast, reuse_memory
 from hfld.portraits.dataset import PortraitSet
 from hfld.portraits.parameters import SCORES, decode, sample
 from hfld.portraits.render import render

@@ -30,8 +30,7 @@ from torch import Tensor, nn
 
 from hfld.checkpoints import load_network, save_network
 from hfld.config import ROOT
-from hfld.host import reuse_memory
-from hfld.models import autocast
+from hfld.models import autocast, reuse_memory
 from hfld.networks.stylegan2 import Discriminator, Generator
 from pretrain.muon import Muon
 from pretrain.paired import (

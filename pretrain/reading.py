@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from hfld.attributes import index_of
 from hfld.checkpoints import save_network
 from hfld.config import ROOT, read_section
-from hfld.host import reuse_memory
-from hfld.models import autocast
+from hfld.models import autocast, reuse_memory
 from hfld.portraits.dataset import PortraitSet, portraits, renderer_hash
 from hfld.training.augment import mirror_half, shift, soften
 from hfld.training.loop import batch_indices, cosine_schedule, train

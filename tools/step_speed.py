@@ -24,9 +24,8 @@ from torch import Tensor
 from hfld.attributes import ATTRIBUTES
 from hfld.config import ROOT, DirectionsConfig, load_profile
 from hfld.directions import DirectionMatrix
-from hfld.host import reuse_memory
 from hfld.images import write_text
-from hfld.models import Models, pick_device
+from hfld.models import Models, pick_device, reuse_memory
 from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import CONFIG_F, Discriminator, Generator
@@ -52,7 +51,7 @@ class Setting:
     precision: str = "fp32"  # "fp32" | "tf32" (CUDA) | "bf16"
     channels_last: bool = False  # R, F, D and H; G's activations always are
     autotuned: bool = False  # cuDNN tries its algorithms and keeps the fastest (CUDA)
-    keep_memory: bool = False  # hfld.host.reuse_memory (CPU); once set it stays for the later rows
+    keep_memory: bool = False  # hfld.models.reuse_memory (CPU); once set it stays for the later rows
     pool: bool = False  # G(w), R(G(w)) and H(G(w)) are kept, not made in every step
     compiled: bool = False  # torch.compile
     graphs: bool = False  # CUDA graphs

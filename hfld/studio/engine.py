@@ -16,9 +16,8 @@ from hfld.config import InversionConfig, Profile
 from hfld.editors import EDITORS, Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
 from hfld.editors.base import CAP
 from hfld.evaluation.judges import Judges, read, state_hash
-from hfld.host import reuse_memory
 from hfld.images import to_uint8
-from hfld.models import Models, pick_device
+from hfld.models import Models, pick_device, reuse_memory
 from hfld.portraits.world import PortraitWorld, world_of
 from hfld.studio.latest import Overtaken
 from hfld.studio.state import Source, State

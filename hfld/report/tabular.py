@@ -1,5 +1,3 @@
-from hfld.images import write_text
-
 """A table that prints itself as Markdown, LaTeX and long CSV; and the way into tidy rows."""
 
 import re
@@ -9,6 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+
+from hfld.images import write_text
 
 MISSING = "-"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_bench import toy_judges
+from toy_evaluator import toy_judges
 from toy_world import ROWS, SIDE, W_DIM, toy_models
 
 from hfld.attributes import attribute_index

@@ -1,7 +1,7 @@
 """An engine in the toy world: two editors of five attributes, one of which drags the landmarks along."""
 
 import torch
-from toy_bench import toy_judges
+from toy_evaluator import toy_judges
 from toy_world import ROWS, W_DIM, toy_models
 
 from hfld.attributes import ATTRIBUTES

@@ -1,8 +1,8 @@
 """All editors, judged alike: what 08_benchmark measures besides hfld.evaluation.evaluator, and the table it writes.
 
 editors = editors_of(config, weights=paths.weights, models=models)
-measures = Measures(bench.judges.attributes, LatentDensity.of(models))
-rows, matches = evaluate(bench, test, editors, config.attributes, validation=validation,
+measures = Measures(evaluator.judges.attributes, LatentDensity.of(models))
+rows, matches = evaluate(evaluator, test, editors, config.attributes, validation=validation,
                          comparisons=comparisons(editors), pairs_of=measures.pairs)
 """
 
@@ -25,7 +25,7 @@ from hfld.checkpoints import sha256
 from hfld.config import BenchmarkConfig, Profile
 from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor
 from hfld.evaluation import editor_checks
-from hfld.evaluation.evaluator import Bench, Latents, Pairs
+from hfld.evaluation.evaluator import Evaluator, Latents, Pairs
 from hfld.evaluation.judges import Readings
 from hfld.evaluation.quantities import inter_ocular
 from hfld.evaluation.rows import COMPARISON
@@ -54,7 +54,7 @@ def editors_of(config: BenchmarkConfig, *, weights: Path, models: Models) -> dic
     return editors
 
 
-def made_with(bench: Bench, methods: Iterable[str], *, world: Path, weights: Path) -> dict[str, Any]:
+def made_with(evaluator: Evaluator, methods: Iterable[str], *, world: Path, weights: Path) -> dict[str, Any]:
     """sha256 of every weight file behind the numbers, and the versions of what computed them.
 
     world: the folder of the frozen networks (profile.paths.world); weights: that of the trained ones.
@@ -66,7 +66,7 @@ def made_with(bench: Bench, methods: Iterable[str], *, world: Path, weights: Pat
     found = {path.stem: sha256(path) for path in files if path.is_file()}
     versions = {name: version(name) for name in ("hfld", "torch", "numpy")}
     return {
-        "sha256": {**bench.models.hashes, **found},
+        "sha256": {**evaluator.models.hashes, **found},
         "versions": {**versions, "python": platform.python_version()},
     }
 
@@ -85,17 +85,19 @@ def comparisons(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
     return pairs | {f"hfld - {method}": (method, "hfld") for method in others if "hfld" in methods}
 
 
-def check_linear(bench: Bench, profile: Profile) -> dict[str, dict[str, Any]]:
+def check_linear(evaluator: Evaluator, profile: Profile) -> dict[str, dict[str, Any]]:
     """What 03_editors reports of the editors that it fits, of the matrices T: baseline and hfld -> report.
 
     How long they trained and how their loss fell is in results/<profile>/directions/.
     """
     config, reports = profile.editors, {}
-    validation = bench.latents(config.validation_latents, seed=config.seed, split="validation", judged=False)
+    validation = evaluator.latents(
+        config.validation_latents, seed=config.seed, split="validation", judged=False
+    )
     attributes = editor_checks.attributes_of(editor_checks.fitting_profile(profile).directions.attributes)
     for method in COMPARISON:
         editor = make_editor(method, weights=profile.paths.weights)
-        checks = editor_checks.check_targets(bench, validation, editor, attributes, least=config.moves)
+        checks = editor_checks.check_targets(evaluator, validation, editor, attributes, least=config.moves)
         found = editor_checks.report(method, editor, checks, seconds=0)
         reports[method] = {key: found[key] for key in ("method", "moves", "failing", "targets")}
     return reports
@@ -169,9 +171,9 @@ class Measures:
     perceptual: nn.Module  # a convolutional network that trained no editor
     density: LatentDensity
 
-    def pairs(self, bench: Bench, latents: Latents, attribute: str) -> "BenchmarkPairs":
+    def pairs(self, evaluator: Evaluator, latents: Latents, attribute: str) -> "BenchmarkPairs":
         """For `pairs_of` of hfld.evaluation."""
-        pairs = BenchmarkPairs(bench, latents, attribute)
+        pairs = BenchmarkPairs(evaluator, latents, attribute)
         pairs.measures = self
         return pairs
 
@@ -185,7 +187,7 @@ class BenchmarkPairs(Pairs):
 
     def quantities(self, zero: Readings, one: Readings, pixels=None) -> dict[str, np.ndarray]:
         values = super().quantities(zero, one, pixels)
-        unit = self.bench.size * inter_ocular(self.latents.readings.landmarks) / 100
+        unit = self.evaluator.size * inter_ocular(self.latents.readings.landmarks) / 100
         return values | {
             f"landmark_nme:{region}": values[f"landmark_drift_px:{region}"] / unit for region in REGIONS
         }
@@ -194,10 +196,13 @@ class BenchmarkPairs(Pairs):
     def further(
         self, images: Sequence[np.ndarray], pair_of_ws: Sequence[Tensor] | None = None
     ) -> dict[str, np.ndarray]:
-        bench, distances = self.bench, []
-        for start in range(0, len(images[0]), bench.batch):
-            pair = [to_tensor(part[start : start + bench.batch]).to(bench.models.device) for part in images]
-            with bench.context():
+        evaluator, distances = self.evaluator, []
+        for start in range(0, len(images[0]), evaluator.batch):
+            pair = [
+                to_tensor(part[start : start + evaluator.batch]).to(evaluator.models.device)
+                for part in images
+            ]
+            with evaluator.context():
                 distances.append(perceptual_distance(self.measures.perceptual, *pair).cpu())
         values = {"perceptual_distance": torch.cat(distances).double().numpy()}
         if pair_of_ws is not None:
@@ -207,7 +212,7 @@ class BenchmarkPairs(Pairs):
 
 
 def time_edits(
-    bench: Bench,
+    evaluator: Evaluator,
     latents: Latents,
     editors: Mapping[str, Editor],
     attribute: str,
@@ -227,7 +232,7 @@ def time_edits(
         for i in range(repeats + 1):  # the first one warms up
             part = latents[i * batch : (i + 1) * batch]
             started = time.perf_counter()
-            bench.edited(part, editor, attribute, 1.0).cpu()
+            evaluator.edited(part, editor, attribute, 1.0).cpu()
             taken.append(1000 * (time.perf_counter() - started) / batch)
         taken = taken[1:]
         rows.append((method, median(taken), min(taken), max(taken), repeats))
@@ -271,7 +276,7 @@ def choose_faces(readings: Readings, count: int) -> tuple[list[int], list[str]]:
 
 
 def edited_faces(
-    bench: Bench,
+    evaluator: Evaluator,
     faces: Latents,
     editors: Mapping[str, Editor],
     attribute: str,
@@ -284,6 +289,6 @@ def edited_faces(
     target = (faces.scores[:, attribute_index(attribute)] < 0.5).to(faces.scores)
     made = {"original": faces.images}
     for method, editor in editors.items():
-        ws = bench.edited(faces, editor, attribute, target, (factors or {}).get((attribute, method), 1.0))
-        made[method] = np.concatenate([to_uint8(x) for x in bench.images(ws)])
+        ws = evaluator.edited(faces, editor, attribute, target, (factors or {}).get((attribute, method), 1.0))
+        made[method] = np.concatenate([to_uint8(x) for x in evaluator.images(ws)])
     return made

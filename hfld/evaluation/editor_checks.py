@@ -12,7 +12,7 @@ from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import Profile
 from hfld.editors import Editor, GanSpace, InterFaceGan, TrainedEditor
 from hfld.editors.unsupervised import UnsupervisedEditor
-from hfld.evaluation.evaluator import TARGETS, Bench, Latents
+from hfld.evaluation.evaluator import TARGETS, Evaluator, Latents
 from hfld.evaluation.judges import read
 
 FLAT = 0.05
@@ -109,7 +109,7 @@ def labels_table(editor: Editor) -> pd.DataFrame:
 
 @torch.inference_mode()
 def check_targets(
-    bench: Bench,
+    evaluator: Evaluator,
     validation: Latents,
     editor: Editor,
     attributes: Sequence[str],
@@ -125,7 +125,7 @@ def check_targets(
     """
     rows = []
     for attribute in attributes:
-        change = bench.tuned_change(validation, editor, attribute)
+        change = evaluator.tuned_change(validation, editor, attribute)
         tried = {}
         for factor in factors:
             tried[factor] = change(factor)
@@ -136,8 +136,8 @@ def check_targets(
             "native": tried[factors[0]],
             "best": tried[factor],
             "factor": factor,
-            "regressor": _regressor_change(bench, validation, editor, attribute),
-            "exact": _exact_change(bench, validation, attribute),
+            "regressor": _regressor_change(evaluator, validation, editor, attribute),
+            "exact": _exact_change(evaluator, validation, attribute),
         }
         moves = found["best"] >= least
         rows.append({"attribute": attribute, **found, "moves": moves, "reason": _reason(found, moves, least)})
@@ -158,24 +158,24 @@ def _reason(found: dict[str, float], moves: bool, least: float) -> str:
     return f"too weak: {best:.2f} at most, at {factor:g} times its own strength"
 
 
-def _regressor_change(bench: Bench, latents: Latents, editor: Editor, attribute: str) -> float:
+def _regressor_change(evaluator: Evaluator, latents: Latents, editor: Editor, attribute: str) -> float:
     k = attribute_index(attribute)
     means = []
     for target in TARGETS:
-        ws = bench.edited(latents, editor, attribute, target)
-        scores = [read(bench.models.regressor, x, bench.context)[:, k] for x in bench.images(ws)]
+        ws = evaluator.edited(latents, editor, attribute, target)
+        scores = [read(evaluator.models.regressor, x, evaluator.context)[:, k] for x in evaluator.images(ws)]
         means.append(torch.cat(scores).mean().item())
     return means[1] - means[0]
 
 
-def _exact_change(bench: Bench, latents: Latents, attribute: str) -> float:
-    if bench.world is None:
+def _exact_change(evaluator: Evaluator, latents: Latents, attribute: str) -> float:
+    if evaluator.world is None:
         return float("nan")
     k = attribute_index(attribute)
     means = []
     for target in TARGETS:
-        ws = bench.ws(bench.world.counterfactual(latents.z, attribute, target))
-        scores = [read(bench.judges.tuning, x, bench.context)[:, k] for x in bench.images(ws)]
+        ws = evaluator.ws(evaluator.world.counterfactual(latents.z, attribute, target))
+        scores = [read(evaluator.judges.tuning, x, evaluator.context)[:, k] for x in evaluator.images(ws)]
         means.append(torch.cat(scores).mean().item())
     return means[1] - means[0]
 

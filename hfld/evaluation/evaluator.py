@@ -1,9 +1,9 @@
 """Edits, judged: native and matched strength, the mandatory rows, and the 40-attribute survey.
 
-    bench = Bench(models, Judges.load(profile.paths.world), world=PortraitWorld(size=64), size=64)
-    test = bench.latents(500, seed=1, split="test")
-    validation = bench.latents(200, seed=1, split="validation", judged=False)
-    rows, matches = evaluate(bench, test, editors, attributes, validation=validation)
+    evaluator = Evaluator(models, Judges.load(profile.paths.world), world=PortraitWorld(size=64), size=64)
+    test = evaluator.latents(500, seed=1, split="test")
+    validation = evaluator.latents(200, seed=1, split="validation", judged=False)
+    rows, matches = evaluate(evaluator, test, editors, attributes, validation=validation)
 
 Every image is made once and read once. Oracle is G at the exact counterfactual latent, floor is the
 rendered counterfactual, none is the original twice; these three have no strength and stand unscaled beside
@@ -57,7 +57,7 @@ class Latents:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Evaluator:
     """Generator, regressor and judges of one world, and how to run them."""
 
     models: Models  # its regressor gives the scores that edits start from, never a table's
@@ -69,7 +69,7 @@ class Bench:
     progress: bool = True
 
     @classmethod
-    def of(cls, profile: Profile | str) -> "Bench":
+    def of(cls, profile: Profile | str) -> "Evaluator":
         """The networks, judges and truth of a profile (or its name)."""
         profile = load_profile(profile) if isinstance(profile, str) else profile
         models = Models.of(profile)
@@ -170,12 +170,12 @@ class Bench:
 class Pairs:
     """The readings of x0 and x1 at one attribute, each made once; `at` takes ws at both targets."""
 
-    def __init__(self, bench: Bench, latents: Latents, attribute: str) -> None:
-        self.bench, self.latents, self.attribute = bench, latents, attribute
+    def __init__(self, evaluator: Evaluator, latents: Latents, attribute: str) -> None:
+        self.evaluator, self.latents, self.attribute = evaluator, latents, attribute
         self.truth: tuple[Truth, Truth] | None = None
-        if bench.world is not None:
-            self.counterfactual_z = [bench.world.counterfactual(latents.z, attribute, t) for t in TARGETS]
-            self.truth = tuple(bench.world.truth(z) for z in self.counterfactual_z)
+        if evaluator.world is not None:
+            self.counterfactual_z = [evaluator.world.counterfactual(latents.z, attribute, t) for t in TARGETS]
+            self.truth = tuple(evaluator.world.truth(z) for z in self.counterfactual_z)
 
     def quantities(self, zero: Readings, one: Readings, pixels=None) -> dict[str, np.ndarray]:
         """Quantities of a pair against the original's readings."""
@@ -184,14 +184,14 @@ class Pairs:
             self.latents.readings,
             zero,
             one,
-            size=self.bench.size,
+            size=self.evaluator.size,
             truth=self.truth,
             pixels=None if pixels is None else np.stack(pixels, axis=1),
         )
 
     def at(self, pair_of_ws: Sequence[Tensor]) -> dict[str, np.ndarray]:
         """Quantities of the images at two sets of ws (target 0, target 1)."""
-        readings, images = zip(*map(self.bench.judge, pair_of_ws), strict=True)
+        readings, images = zip(*map(self.evaluator.judge, pair_of_ws), strict=True)
         values = self.quantities(*readings, pixels=self._pixels(images))
         return values | self.further(images, pair_of_ws)
 
@@ -213,7 +213,10 @@ class Pairs:
     def edit(self, editor: Editor, factor: float = 1.0) -> dict[str, np.ndarray]:
         """Quantities of an editor's edits."""
         return self.at(
-            [self.bench.edited(self.latents, editor, self.attribute, target, factor) for target in TARGETS]
+            [
+                self.evaluator.edited(self.latents, editor, self.attribute, target, factor)
+                for target in TARGETS
+            ]
         )
 
     def fixed(self) -> dict[str, dict[str, np.ndarray]]:
@@ -222,8 +225,8 @@ class Pairs:
         none = self.quantities(*readings, self._pixels(twice)) | self.further(twice, [self.latents.ws] * 2)
         if self.truth is None:
             return {"none": none}
-        oracle = [self.bench.ws(z) for z in self.counterfactual_z]
-        floor = [self.bench.judge_rendered(exact) for exact in self.truth]
+        oracle = [self.evaluator.ws(z) for z in self.counterfactual_z]
+        floor = [self.evaluator.judge_rendered(exact) for exact in self.truth]
         exactly = [np.zeros(len(self.latents))] * 2
         drawn = self.further([exact.images for exact in self.truth])
         return {
@@ -234,7 +237,7 @@ class Pairs:
 
 
 def evaluate(
-    bench: Bench,
+    evaluator: Evaluator,
     test: Latents,
     editors: Mapping[str, Editor],  # method -> fitted Editor
     attributes: Sequence[str],
@@ -243,7 +246,7 @@ def evaluate(
     reference: tuple[str, str] = COMPARISON,  # the two methods whose weaker one sets the matched change
     comparisons: Mapping[str, tuple[str, str]]
     | None = None,  # further ones, see hfld.evaluation.rows.rows_of
-    pairs_of: type[Pairs] | Callable[[Bench, Latents, str], Pairs] = Pairs,
+    pairs_of: type[Pairs] | Callable[[Evaluator, Latents, str], Pairs] = Pairs,
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -262,10 +265,10 @@ def evaluate(
     rows: list[dict] = []
     matches: list[Match] = []
     passes = (1 + len(editors)) * (1 if validation is None else 2)
-    bar = tqdm(total=len(attributes) * passes, desc="edits", unit="edit", disable=not bench.progress)
+    bar = tqdm(total=len(attributes) * passes, desc="edits", unit="edit", disable=not evaluator.progress)
     for attribute in attributes:
         bar.set_postfix_str(attribute)
-        pairs = pairs_of(bench, test, attribute)
+        pairs = pairs_of(evaluator, test, attribute)
         fixed = pairs.fixed()
         bar.update()
         native = {}
@@ -275,7 +278,10 @@ def evaluate(
         strengths = {"native": native}
         if validation is not None:
             found = match_strengths(
-                {name: bench.tuned_change(validation, editor, attribute) for name, editor in editors.items()},
+                {
+                    name: evaluator.tuned_change(validation, editor, attribute)
+                    for name, editor in editors.items()
+                },
                 attribute=attribute,
                 reference=reference,
             )
@@ -296,7 +302,7 @@ def evaluate(
 
 
 def survey(
-    bench: Bench,
+    evaluator: Evaluator,
     latents: Latents,
     editors: Mapping[str, Editor],
     *,
@@ -307,25 +313,25 @@ def survey(
     """Native rows for all 40 attributes over few latents: the baseline's disturbance against floor and
     oracle.
     """
-    return evaluate(bench, latents, editors, attributes, resamples=resamples, seed=seed)[0]
+    return evaluate(evaluator, latents, editors, attributes, resamples=resamples, seed=seed)[0]
 
 
 def curves(
-    bench: Bench,
+    evaluator: Evaluator,
     latents: Latents,
     editors: Mapping[str, Editor],
     attributes: Sequence[str],
     *,
     factors: Sequence[float] = (0.5, 1.0, 1.5),
-    pairs_of: type[Pairs] | Callable[[Bench, Latents, str], Pairs] = Pairs,
+    pairs_of: type[Pairs] | Callable[[Evaluator, Latents, str], Pairs] = Pairs,
     resamples: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Disturbance against achieved change: rows as `evaluate`, with `factor` in place of `strength`."""
     counts = resampling_counts(len(latents), resamples=resamples, seed=seed)
     rows = []
-    for attribute in tqdm(attributes, desc="curves", disable=not bench.progress):
-        pairs = pairs_of(bench, latents, attribute)
+    for attribute in tqdm(attributes, desc="curves", disable=not evaluator.progress):
+        pairs = pairs_of(evaluator, latents, attribute)
         for factor in factors:
             edits = {method: pairs.edit(editor, factor) for method, editor in editors.items()}
             rows += rows_of(edits, attribute=attribute, strength=f"{factor:g}", counts=counts)

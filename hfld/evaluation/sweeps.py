@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hfld.config import DirectionsConfig
 from hfld.editors import Editor, LinearEditor
-from hfld.evaluation.evaluator import Bench, Latents, evaluate
+from hfld.evaluation.evaluator import Evaluator, Latents, evaluate
 from hfld.losses import weight_for_pixel, weight_per_pixel
 from hfld.models import Models
 from hfld.training.directions import train_directions
@@ -29,7 +29,7 @@ CURVE = ("target_change", "landmark_drift_px", "emotion_tvd")
 
 def sweep_landmark_weight(
     config: DirectionsConfig,
-    bench: Bench,  # of the models that T is trained on
+    evaluator: Evaluator,  # of the models that T is trained on
     validation: Latents,  # judged, and never the latents of a table
     attributes: Sequence[str],
     *,
@@ -51,9 +51,11 @@ def sweep_landmark_weight(
     editors: dict[str, Editor] = {}
     for value, weight in weights.items():
         changed = replace(config.resolved(), lambda_landmark=weight)
-        trained = train_directions(bench.models, changed, method="hfld", run_dir=run_dir, progress=progress)
+        trained = train_directions(
+            evaluator.models, changed, method="hfld", run_dir=run_dir, progress=progress
+        )
         editors[str(value)] = LinearEditor(trained.T, trained.attributes)
-    rows, _ = evaluate(bench, validation, editors, attributes, resamples=resamples)
+    rows, _ = evaluate(evaluator, validation, editors, attributes, resamples=resamples)
     rows = rows[rows["quantity"].isin(CURVE) & rows["method"].isin(editors)]
     rows = rows.assign(per_pixel=rows["method"].astype(float))
     rows["weight"] = rows["per_pixel"].map(weights)
@@ -121,7 +123,7 @@ def train_variants(
 
 def repeat(
     trainings: Trainings,
-    bench: Bench,
+    evaluator: Evaluator,
     test: Latents,
     validation: Latents,
     attributes: Sequence[str],
@@ -132,7 +134,7 @@ def repeat(
     frames = []
     for variant, editors in trainings.items():
         rows, _ = evaluate(
-            bench,
+            evaluator,
             test,
             editors,
             attributes,

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from hfld.attributes import attribute_index
 from hfld.editors import Editor
-from hfld.evaluation.evaluator import TARGETS, Bench, Latents
+from hfld.evaluation.evaluator import TARGETS, Evaluator, Latents
 from hfld.images import to_uint8
 from hfld.landmarks import predict
 
 
-def pictures(bench: Bench, ws: Tensor) -> np.ndarray:
+def pictures(evaluator: Evaluator, ws: Tensor) -> np.ndarray:
     """G(ws) as uint8 [N, H, W, 3]."""
-    return np.concatenate([to_uint8(x) for x in bench.images(ws)])
+    return np.concatenate([to_uint8(x) for x in evaluator.images(ws)])
 
 
 def best_drawn(latents: Latents, count: int) -> Latents:
@@ -32,7 +32,7 @@ def best_drawn(latents: Latents, count: int) -> Latents:
 
 
 def appearances(
-    bench: Bench,
+    evaluator: Evaluator,
     latents: Latents,
     editor: Editor,
     recipes: Sequence[Mapping[str, float]],  # each: attribute -> target, applied one after the other
@@ -49,21 +49,23 @@ def appearances(
         edited.append(ws)
         names = (("" if target > 0.5 else "no ") + name.replace("_", " ") for name, target in recipe.items())
         labels.append(" + ".join(names))
-    return pictures(bench, torch.cat(edited)), labels
+    return pictures(evaluator, torch.cat(edited)), labels
 
 
-def seen_landmarks(bench: Bench, latents: Latents) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def seen_landmarks(
+    evaluator: Evaluator, latents: Latents
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Pictures uint8 [N, H, W, 3], what H sees in them [N, 106, 2], and the truth: portraits as rendered.
 
     Photographs are G's; where their landmarks are nobody knows.
     """
     truth = latents.truth
     images, exact = (latents.images, None) if truth is None else (truth.images, truth.landmarks)
-    return images, predict(bench.models.landmarks, images), exact
+    return images, predict(evaluator.models.landmarks, images), exact
 
 
 def trajectories(
-    bench: Bench,
+    evaluator: Evaluator,
     latents: Latents,
     editors: Mapping[str, Editor],
     attributes: Sequence[str],  # one for each face, in the order of the latents
@@ -78,14 +80,14 @@ def trajectories(
         row: dict = {"attribute": attribute, "original": one.images[0]}
         for method, editor in editors.items():
             factor = (factors or {}).get((attribute, method), 1.0)
-            ws = [bench.edited(one, editor, attribute, target, factor) for target in targets]
-            row[method] = list(pictures(bench, torch.cat(ws)))
+            ws = [evaluator.edited(one, editor, attribute, target, factor) for target in targets]
+            row[method] = list(pictures(evaluator, torch.cat(ws)))
         rows.append(row)
     return rows
 
 
 def change_maps(
-    bench: Bench,
+    evaluator: Evaluator,
     latents: Latents,
     editors: Mapping[str, Editor],
     attributes: Sequence[str],
@@ -97,19 +99,21 @@ def change_maps(
     for attribute in attributes:
         pairs = {
             method: [
-                bench.edited(
+                evaluator.edited(
                     latents, editor, attribute, target, (factors or {}).get((attribute, method), 1.0)
                 )
                 for target in TARGETS
             ]
             for method, editor in editors.items()
         }
-        if bench.world is not None:
-            pairs["oracle"] = [bench.ws(bench.world.counterfactual(latents.z, attribute, t)) for t in TARGETS]
-        maps[attribute] = {method: _mean_change(bench, *pair) for method, pair in pairs.items()}
+        if evaluator.world is not None:
+            pairs["oracle"] = [
+                evaluator.ws(evaluator.world.counterfactual(latents.z, attribute, t)) for t in TARGETS
+            ]
+        maps[attribute] = {method: _mean_change(evaluator, *pair) for method, pair in pairs.items()}
     return maps
 
 
-def _mean_change(bench: Bench, zero: Tensor, one: Tensor) -> np.ndarray:
-    x0, x1 = (pictures(bench, ws).astype(np.float32) for ws in (zero, one))
+def _mean_change(evaluator: Evaluator, zero: Tensor, one: Tensor) -> np.ndarray:
+    x0, x1 = (pictures(evaluator, ws).astype(np.float32) for ws in (zero, one))
     return np.abs(x1 - x0).mean(axis=(0, 3))

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import toy_bench
 import toy_editors
+import toy_evaluator
 from toy_world import ROWS, W_DIM
 
 from hfld.attributes import EMOTIONS, REGIONS
@@ -52,35 +52,35 @@ ATTRIBUTES = ("Attractive", "Bald")
 
 
 @pytest.fixture(scope="module")
-def bench():
-    return toy_bench.toy_bench()
+def evaluator():
+    return toy_evaluator.toy_evaluator()
 
 
 @pytest.fixture(scope="module")
-def measures(bench):
+def measures(evaluator):
     torch.manual_seed(0)
     return Measures(
-        ResNet(width=2, outputs=40, stem="small").eval(), LatentDensity.of(bench.models, count=500)
+        ResNet(width=2, outputs=40, stem="small").eval(), LatentDensity.of(evaluator.models, count=500)
     )
 
 
 @pytest.fixture(scope="module")
-def test_latents(bench):
-    return bench.latents(24, seed=1, split="test")
+def test_latents(evaluator):
+    return evaluator.latents(24, seed=1, split="test")
 
 
 @pytest.fixture(scope="module")
-def editors(bench):
-    named = toy_bench.toy_editors()
-    named["baseline_lock"] = ExpressionLock(named["baseline"], bench.models, projection=None)
+def editors(evaluator):
+    named = toy_evaluator.toy_editors()
+    named["baseline_lock"] = ExpressionLock(named["baseline"], evaluator.models, projection=None)
     return named
 
 
 @pytest.fixture(scope="module")
-def results(bench, test_latents, editors, measures):
-    validation = bench.latents(16, seed=1, split="validation", judged=False)
+def results(evaluator, test_latents, editors, measures):
+    validation = evaluator.latents(16, seed=1, split="validation", judged=False)
     return evaluate(
-        bench,
+        evaluator,
         test_latents,
         editors,
         ATTRIBUTES,
@@ -102,29 +102,29 @@ def test_comparisons_pair_the_landmark_term_with_the_method_without_it():
     assert comparisons(("sefa_lock", "random")) == {}
 
 
-def test_editors_are_made_with_their_locks(bench, tmp_path):
+def test_editors_are_made_with_their_locks(evaluator, tmp_path):
     T = torch.randn(3, ROWS, W_DIM, generator=torch.Generator().manual_seed(0))
     Directions(T, toy_editors.NAMES, "baseline").save(directions_file(tmp_path, "baseline"))
     toy_editors.fitted(AdaTrans).save(editor_file(tmp_path, "adatrans"))
     config = load_profile("smoke").benchmark
     config = replace(config, methods=("baseline", "adatrans_lock", "random"), lock="gradient", lock_steps=2)
-    found = editors_of(config, weights=tmp_path, models=bench.models)
+    found = editors_of(config, weights=tmp_path, models=evaluator.models)
     assert list(found) == list(config.methods)
     lock = found["adatrans_lock"]
     assert isinstance(lock, ExpressionLock)
     assert (lock.mode, lock.steps) == ("gradient", 2)
     assert isinstance(lock.editor, AdaTrans)
-    ws = bench.models.ws(bench.models.latents(2, seed=0, split="test"))
+    ws = evaluator.models.ws(evaluator.models.latents(2, seed=0, split="test"))
     assert lock.edit(ws, "Attractive", 1.0).shape == ws.shape  # connected to the models
 
 
-def test_the_numbers_name_the_weights_and_versions_behind_them(bench, tmp_path):
+def test_the_numbers_name_the_weights_and_versions_behind_them(evaluator, tmp_path):
     names = ("world/judge_emotion", "weights/directions_baseline", "weights/editor_sefa", "weights/editor_x")
     for name in names:
         path = tmp_path / f"{name}.safetensors"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(name.encode())
-    known = replace(bench, models=replace(bench.models, hashes={"generator": "f00"}))
+    known = replace(evaluator, models=replace(evaluator.models, hashes={"generator": "f00"}))
     folders = {"world": tmp_path / "world", "weights": tmp_path / "weights"}
     found = made_with(known, ("sefa", "sefa_lock", "random", "none"), **folders)
     files = ["judge_emotion", "editor_sefa", "directions_baseline"]  # X was not compared
@@ -137,7 +137,7 @@ def test_the_numbers_name_the_weights_and_versions_behind_them(bench, tmp_path):
     assert json.loads(json.dumps(found)) == found
 
 
-def test_the_matrices_are_checked_as_fitted_editors_are(bench, tmp_path):
+def test_the_matrices_are_checked_as_fitted_editors_are(evaluator, tmp_path):
     names = ("Attractive", "Bald", "Bangs")
     profile = load_profile("smoke")
     profile = replace(profile, root=tmp_path, tables=replace(profile.tables, attributes=names))
@@ -145,7 +145,7 @@ def test_the_matrices_are_checked_as_fitted_editors_are(bench, tmp_path):
         T = torch.zeros(3, ROWS, W_DIM)
         T[0, :, 2] = T[1, :, 4] = gain  # that of Bangs is zero
         Directions(T, names, method).save(directions_file(profile.paths.weights, method))
-    found = check_linear(bench, profile)
+    found = check_linear(evaluator, profile)
     assert list(found) == ["baseline", "hfld"]
     assert found["baseline"]["moves"] == ["Attractive", "Bald"]
     assert list(found["baseline"]["failing"]) == ["Bangs"]
@@ -164,7 +164,7 @@ def test_every_method_is_in_the_rows_with_the_benchmarks_quantities(results, edi
     assert not cells("matched", "Bald", "floor", "latent_log_likelihood").known  # a picture without a latent
 
 
-def test_no_edit_is_at_no_distance_and_keeps_its_likelihood(results, bench, test_latents, measures):
+def test_no_edit_is_at_no_distance_and_keeps_its_likelihood(results, evaluator, test_latents, measures):
     cells = Cells(results[0])
     none = cells("native", "Bald", "none", "perceptual_distance")
     assert (none.value, none.lo, none.hi) == (0, 0, 0)
@@ -197,7 +197,7 @@ def test_comparisons_are_paired_and_corrected_as_one_family(results):
     tested = rows[rows["p"].notna() & (rows["quantity"] == "emotion_tvd") & (rows["strength"] == "native")]
     assert set(tested["method"]) == {
         "difference",
-        *comparisons(toy_bench.toy_editors() | {"baseline_lock": 0}),
+        *comparisons(toy_evaluator.toy_editors() | {"baseline_lock": 0}),
     }
     assert (tested["p_holm"] >= tested["p"]).all()
 
@@ -240,7 +240,7 @@ def test_perceptual_distance_is_zero_at_equality_and_grows(made):
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_times_are_those_of_the_edit(bench, test_latents, editors):
+def test_times_are_those_of_the_edit(evaluator, test_latents, editors):
     class Slow:
         def edit(self, ws, attribute, strength):
             import time
@@ -248,12 +248,12 @@ def test_times_are_those_of_the_edit(bench, test_latents, editors):
             time.sleep(0.02 * len(ws))
             return ws
 
-    times = time_edits(bench, test_latents, {"slow": Slow(), **editors}, "Bald", batch=2)
+    times = time_edits(evaluator, test_latents, {"slow": Slow(), **editors}, "Bald", batch=2)
     slow = times.set_index("method").loc["slow"]
     assert 20 <= slow["lo"] <= slow["value"] <= slow["hi"]
     assert (times["value"] > 0).all()
     with pytest.raises(ValueError, match="latents must be more than the 3 repeats, not 3"):
-        time_edits(bench, test_latents[:3], editors, "Bald")
+        time_edits(evaluator, test_latents[:3], editors, "Bald")
 
 
 @pytest.fixture(scope="module")
@@ -272,9 +272,9 @@ def test_times_stand_in_every_cell(results, timed):
     assert len(timed) == len(results[0]) + 8
 
 
-def test_curves_have_every_quantity_for_every_method(bench, test_latents, editors, measures):
+def test_curves_have_every_quantity_for_every_method(evaluator, test_latents, editors, measures):
     some = {"factors": (0.5, 1.0), "resamples": 20}
-    found = curves(bench, test_latents[:8], editors, ("Bald",), pairs_of=measures.pairs, **some)
+    found = curves(evaluator, test_latents[:8], editors, ("Bald",), pairs_of=measures.pairs, **some)
     key = ["factor", "method", "quantity"]
     known = found.dropna(subset=["value"]).set_index(key)["value"]
     for quantity in CURVES:
@@ -284,14 +284,14 @@ def test_curves_have_every_quantity_for_every_method(bench, test_latents, editor
     distance = [known[factor, "baseline", "perceptual_distance"] for factor in (0.5, 1.0)]
     assert 0 < distance[0] < distance[1]
     # What the plain curves have too is the same there.
-    plain = curves(bench, test_latents[:8], editors, ("Bald",), **some).dropna(subset=["factor"])
+    plain = curves(evaluator, test_latents[:8], editors, ("Bald",), **some).dropna(subset=["factor"])
     both = plain.merge(found, on=key)
     assert len(both) == len(plain)
     pd.testing.assert_series_equal(both["value_x"], both["value_y"], check_names=False)
 
 
 def test_the_table_shows_every_group_and_is_written(
-    bench, test_latents, editors, results, measures, timed, tmp_path
+    evaluator, test_latents, editors, results, measures, timed, tmp_path
 ):
     table = benchmark_table(timed, editors, data="toy", matches=results[1])
     text = table.markdown()
@@ -299,7 +299,7 @@ def test_the_table_shows_every_group_and_is_written(
         assert part in text
     assert "Baseline, locked" in text
     some = {"factors": (0.5, 1.0), "resamples": 20, "pairs_of": measures.pairs}
-    strengths = curves(bench, test_latents[:8], editors, ATTRIBUTES, **some)
+    strengths = curves(evaluator, test_latents[:8], editors, ATTRIBUTES, **some)
     summary = write_benchmark(tmp_path, table, results[1], strengths, about={"data": "toys"})
     for name in ("benchmark.csv", "benchmark.md", "benchmark.tex", "matching.csv", "curves.csv"):
         assert (tmp_path / name).stat().st_size > 0
@@ -401,15 +401,15 @@ def test_faces_are_chosen_by_the_rule():
         choose_faces(readings, 7)
 
 
-def test_faces_go_to_the_other_side(bench, test_latents, editors):
+def test_faces_go_to_the_other_side(evaluator, test_latents, editors):
     faces = test_latents[:5]
-    made = edited_faces(bench, faces, editors, "Bald", factors={("Bald", "hfld"): 0.0})
+    made = edited_faces(evaluator, faces, editors, "Bald", factors={("Bald", "hfld"): 0.0})
     assert list(made) == ["original", *editors]
     assert np.array_equal(made["original"], faces.images)
     assert np.array_equal(made["hfld"], faces.images)  # factor 0: not moved
     target = (faces.scores[:, 4] < 0.5).float()
-    expected = bench.edited(faces, editors["baseline"], "Bald", target)
-    assert np.array_equal(made["baseline"], bench.judge(expected)[1])
+    expected = evaluator.edited(faces, editors["baseline"], "Bald", target)
+    assert np.array_equal(made["baseline"], evaluator.judge(expected)[1])
 
 
 def test_a_caption_says_which_way_is_better():

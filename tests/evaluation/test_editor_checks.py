@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import toy_bench
 import toy_editors
-from toy_bench import ToyEditor
+import toy_evaluator
+from toy_evaluator import ToyEditor
 from toy_world import fitted_editors, toy_models
 
 from hfld.attributes import ATTRIBUTES
@@ -29,13 +29,13 @@ from hfld.evaluation.editor_checks import (
 
 
 @pytest.fixture(scope="module")
-def bench():
-    return toy_bench.toy_bench()
+def evaluator():
+    return toy_evaluator.toy_evaluator()
 
 
 @pytest.fixture(scope="module")
-def validation(bench):
-    return bench.latents(32, seed=1, split="validation", judged=False)
+def validation(evaluator):
+    return evaluator.latents(32, seed=1, split="validation", judged=False)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def test_every_editor_has_a_curve(fitted):
     assert curve(NoEdit()).empty
 
 
-def test_an_editor_that_moves_its_target_passes(bench, validation):
-    checks = check_targets(bench, validation, ToyEditor(gain=3.0, drag=0), ("Bald",), least=0.3)
+def test_an_editor_that_moves_its_target_passes(evaluator, validation):
+    checks = check_targets(evaluator, validation, ToyEditor(gain=3.0, drag=0), ("Bald",), least=0.3)
     (row,) = checks.to_dict("records")
     assert row["moves"]
     assert (row["factor"], row["reason"]) == (1.0, "")
@@ -104,22 +104,22 @@ def test_an_editor_that_moves_its_target_passes(bench, validation):
         (0.0, "Blurry", False, "hardly draws it"),  # nothing in the toy world reads as Blurry
     ],
 )
-def test_what_moves_too_little_gets_its_reason(bench, validation, gain, attribute, moves, reason):
+def test_what_moves_too_little_gets_its_reason(evaluator, validation, gain, attribute, moves, reason):
     class One:
         def edit(self, ws, name, strength):
             return ToyEditor(gain=gain, drag=0).edit(ws, "Bald", strength)
 
-    checks = check_targets(bench, validation, One(), (attribute,), least=0.3)
+    checks = check_targets(evaluator, validation, One(), (attribute,), least=0.3)
     (row,) = checks.to_dict("records")
     assert row["moves"] == moves
     assert reason in row["reason"]
 
 
-def test_fooling_the_regressor_is_told_apart(bench, validation, monkeypatch):
+def test_fooling_the_regressor_is_told_apart(evaluator, validation, monkeypatch):
     editor = ToyEditor(gain=3.0, drag=0)
     monkeypatch.setattr("hfld.evaluation.editor_checks._regressor_change", lambda *_: 0.9)
-    monkeypatch.setattr(type(bench), "tuned_change", lambda *_: lambda factor: 0.05 * factor)
-    (row,) = check_targets(bench, validation, editor, ("Bald",), least=0.3).to_dict("records")
+    monkeypatch.setattr(type(evaluator), "tuned_change", lambda *_: lambda factor: 0.05 * factor)
+    (row,) = check_targets(evaluator, validation, editor, ("Bald",), least=0.3).to_dict("records")
     assert row["reason"] == "moves the regressor by 0.90, an independent judge by 0.20 at most"
     assert row["factor"] == 4
 
@@ -134,9 +134,9 @@ def test_a_person_can_list_what_direction_i_does(fitted):
     assert directions_table(fitted["interfacegan"]).empty
 
 
-def test_the_report_is_plain_json(bench, validation, fitted):
+def test_the_report_is_plain_json(evaluator, validation, fitted):
     for editor in (fitted["sefa"], toy_editors.fitted(StyleFlow)):
-        checks = check_targets(bench, validation, editor, ("Attractive",), least=2.0)
+        checks = check_targets(evaluator, validation, editor, ("Attractive",), least=2.0)
         found = json.loads(json.dumps(report("x", editor, checks, seconds=1.234), allow_nan=False))
         assert found["seconds"] == 1.2
         assert found["failing"].keys() == {"Attractive"}

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_bench import ToyEditor, toy_bench, toy_editors, toy_judges
+from toy_evaluator import ToyEditor, toy_editors, toy_evaluator, toy_judges
 from toy_world import toy_models
 
 from hfld.attributes import ATTRIBUTES, REGIONS, attribute_index
-from hfld.evaluation.evaluator import Bench, curves, evaluate, reportable, survey
+from hfld.evaluation.evaluator import Evaluator, curves, evaluate, reportable, survey
 from hfld.evaluation.judges import Judges, Readings, check_independent, exact_head, read, state_hash
 from hfld.evaluation.matching import find_factor, match_strengths
 from hfld.evaluation.quantities import (
@@ -25,15 +25,15 @@ NAMES = ["Bald", "Bags_Under_Eyes"]
 
 
 @pytest.fixture(scope="module")
-def bench():
-    return toy_bench()
+def evaluator():
+    return toy_evaluator()
 
 
 @pytest.fixture(scope="module")
-def results(bench):
-    test = bench.latents(48, seed=1, split="test")
-    validation = bench.latents(32, seed=1, split="validation", judged=False)
-    return evaluate(bench, test, toy_editors(), NAMES, validation=validation, resamples=200)
+def results(evaluator):
+    test = evaluator.latents(48, seed=1, split="test")
+    validation = evaluator.latents(32, seed=1, split="validation", judged=False)
+    return evaluate(evaluator, test, toy_editors(), NAMES, validation=validation, resamples=200)
 
 
 def cell(rows, attribute, method, quantity, strength="native"):
@@ -50,7 +50,7 @@ def test_judges_must_be_independent():
     assert len(set(check_independent(judges, models.networks()).values())) == 5
     guilty = Judges(**{**judges.named(), "attributes": models.regressor})
     with pytest.raises(ValueError, match="judge 'attributes' is the training network 'regressor'"):
-        Bench(models, guilty, size=8)
+        Evaluator(models, guilty, size=8)
     same = Judges(**{**judges.named(), "tuning": judges.attributes})
     with pytest.raises(ValueError, match="never tunes strengths"):
         check_independent(same, {})
@@ -161,11 +161,11 @@ class Detecting(torch.nn.Module):
 
 
 def test_failed_detections_drop_the_pair_and_are_counted():
-    bench = toy_bench(exact=False)
-    detecting = Detecting(bench.judges.emotion)
-    bench = replace(bench, judges=Judges(**{**bench.judges.named(), "emotion": detecting}))
-    test = bench.latents(24, seed=1, split="test")
-    rows, _ = evaluate(bench, test, toy_editors(), ["Bald"], resamples=50)
+    evaluator = toy_evaluator(exact=False)
+    detecting = Detecting(evaluator.judges.emotion)
+    evaluator = replace(evaluator, judges=Judges(**{**evaluator.judges.named(), "emotion": detecting}))
+    test = evaluator.latents(24, seed=1, split="test")
+    rows, _ = evaluate(evaluator, test, toy_editors(), ["Bald"], resamples=50)
     original, *edits = torch.cat(detecting.failed).reshape(-1, 24)  # then x0 and x1 of each editor
     baseline, hfld = edits[0] | edits[1], edits[2] | edits[3]
     lost = {"none": original, "baseline": baseline, "hfld": hfld, "difference": baseline | hfld}
@@ -321,28 +321,28 @@ def test_paper_column(results):
     assert round(1 - happy.hfld / happy.baseline, 2) == 0.49  # the paper's headline of 49 %
 
 
-def test_same_seed_same_rows(bench, results):
-    test = bench.latents(48, seed=1, split="test")
-    again, _ = evaluate(bench, test, toy_editors(), NAMES[:1], resamples=200)
+def test_same_seed_same_rows(evaluator, results):
+    test = evaluator.latents(48, seed=1, split="test")
+    again, _ = evaluate(evaluator, test, toy_editors(), NAMES[:1], resamples=200)
     first = results[0].query("attribute == 'Bald' and strength == 'native'")
     columns = ["method", "quantity", "value", "lo", "hi", "n"]
     assert again[columns].equals(first[columns].reset_index(drop=True))
 
 
-def test_overlapping_latents_and_unknown_names_are_refused(bench):
-    test = bench.latents(8, seed=1, split="test")
+def test_overlapping_latents_and_unknown_names_are_refused(evaluator):
+    test = evaluator.latents(8, seed=1, split="test")
     with pytest.raises(ValueError, match="overlap"):
-        evaluate(bench, test, toy_editors(), NAMES, validation=test[:4])
+        evaluate(evaluator, test, toy_editors(), NAMES, validation=test[:4])
     with pytest.raises(ValueError, match="'Bold'; the nearest is 'Bald'"):
-        evaluate(bench, test, toy_editors(), ["Bold"])
+        evaluate(evaluator, test, toy_editors(), ["Bold"])
 
 
-def test_latents_that_cannot_be_judged_are_named(bench):
+def test_latents_that_cannot_be_judged_are_named(evaluator):
     with pytest.raises(ValueError, match="n: 0 latents"):
-        bench.latents(0, seed=1, split="test")
-    unjudged = bench.latents(3, seed=1, split="test", judged=False)
+        evaluator.latents(0, seed=1, split="test")
+    unjudged = evaluator.latents(3, seed=1, split="test", judged=False)
     with pytest.raises(ValueError, match="judged=True"):
-        evaluate(bench, unjudged, {}, ["Male"])
+        evaluate(evaluator, unjudged, {}, ["Male"])
     assert len(unjudged[1]) == 1 and torch.equal(unjudged[1].ws, unjudged.ws[1:2])
     assert len(repr(unjudged)) < 200
 
@@ -358,20 +358,22 @@ def test_reportable_needs_an_oracle_that_moves_the_judge(results):
 
 
 def test_photographs_have_no_oracle():
-    bench = toy_bench(exact=False)
-    test = bench.latents(12, seed=1, split="test")
-    rows, matches = evaluate(bench, test, toy_editors(), ["Bald"], resamples=20)
+    evaluator = toy_evaluator(exact=False)
+    test = evaluator.latents(12, seed=1, split="test")
+    rows, matches = evaluate(evaluator, test, toy_editors(), ["Bald"], resamples=20)
     assert set(rows.method) == {"baseline", "hfld", "random", "none", "difference", "relative"}
     assert not rows.quantity.str.startswith("counterfactual").any()
     assert matches.empty
     assert reportable(rows)[0] == ["Bald"]
 
 
-def test_survey_and_curves(bench):
-    test = bench.latents(16, seed=1, split="test")
-    found = survey(bench, test, {"baseline": ToyEditor(gain=3.0, drag=0.8)}, attributes=NAMES, resamples=20)
+def test_survey_and_curves(evaluator):
+    test = evaluator.latents(16, seed=1, split="test")
+    found = survey(
+        evaluator, test, {"baseline": ToyEditor(gain=3.0, drag=0.8)}, attributes=NAMES, resamples=20
+    )
     assert set(found.method) == {"baseline", "none", "oracle", "floor"}
-    found = curves(bench, test, toy_editors(), ["Bald"], factors=(0.5, 1.0), resamples=20)
+    found = curves(evaluator, test, toy_editors(), ["Bald"], factors=(0.5, 1.0), resamples=20)
     drift = found.query("method == 'baseline' and quantity == 'landmark_drift_px'").set_index("factor").value
     assert drift[1.0] > drift[0.5] > 0
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from test_directions import CONFIG
-from toy_bench import toy_bench
+from toy_evaluator import toy_evaluator
 
 from hfld.config import load_profile
 from hfld.editors import LinearEditor
@@ -31,15 +31,15 @@ NAMES = ("Attractive", "5_o_Clock_Shadow")
 
 
 @pytest.fixture(scope="module")
-def bench():
-    return toy_bench(exact=False)
+def evaluator():
+    return toy_evaluator(exact=False)
 
 
-def test_a_heavier_landmark_term_moves_less(tmp_path, bench):
-    validation = bench.latents(16, seed=1, split="validation")
+def test_a_heavier_landmark_term_moves_less(tmp_path, evaluator):
+    validation = evaluator.latents(16, seed=1, split="validation")
     # H of the toy world follows coordinate 0, which is the shadow's own: the weight stops that edit.
     rows = sweep_landmark_weight(
-        SHORT, bench, validation, NAMES, run_dir=tmp_path, per_pixel=(0.0, 1.0, 1000.0), progress=False
+        SHORT, evaluator, validation, NAMES, run_dir=tmp_path, per_pixel=(0.0, 1.0, 1000.0), progress=False
     )
     assert set(rows["quantity"]) == {"target_change", "landmark_drift_px", "emotion_tvd"}
     assert set(rows["per_pixel"]) == {0.0, 1.0, 1000.0}
@@ -57,12 +57,12 @@ def test_variants_differ_in_the_seed_or_in_the_steps_alone():
     assert replace(configs["twice the steps"], steps=SHORT.steps) == configs["seed 1"]
 
 
-def test_trainings_are_repeated_and_their_spread_is_told(tmp_path, bench):
-    test = bench.latents(16, seed=1, split="test")
-    validation = bench.latents(8, seed=1, split="validation", judged=False)
+def test_trainings_are_repeated_and_their_spread_is_told(tmp_path, evaluator):
+    test = evaluator.latents(16, seed=1, split="test")
+    validation = evaluator.latents(8, seed=1, split="validation", judged=False)
     configs = variants(SHORT, seeds=(1, 2))
-    trainings = train_variants(configs, bench.models, run_dir=tmp_path, progress=False)
-    rows = repeat(trainings, bench, test, validation, NAMES[:1], resamples=50)
+    trainings = train_variants(configs, evaluator.models, run_dir=tmp_path, progress=False)
+    rows = repeat(trainings, evaluator, test, validation, NAMES[:1], resamples=50)
     assert set(rows["variant"]) == {"seed 1", "seed 2", DOUBLED}
     told = spread(rows)
     assert (told["trainings"] == 2).all()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from toy_bench import toy_bench, toy_editors
+from toy_evaluator import toy_editors, toy_evaluator
 
 from hfld.attributes import ATTRIBUTES
 from hfld.evaluation.evaluator import curves, evaluate
@@ -25,20 +25,20 @@ def faces(n):
 
 
 @pytest.fixture(scope="module")
-def bench():
-    return toy_bench()
+def evaluator():
+    return toy_evaluator()
 
 
 @pytest.fixture(scope="module")
-def test_latents(bench):
-    return bench.latents(24, seed=1, split="test")
+def test_latents(evaluator):
+    return evaluator.latents(24, seed=1, split="test")
 
 
 @pytest.fixture(scope="module")
-def results(bench, test_latents):
-    validation = bench.latents(16, seed=1, split="validation", judged=False)
+def results(evaluator, test_latents):
+    validation = evaluator.latents(16, seed=1, split="validation", judged=False)
     names = ["Bald", "Black_Hair"]
-    return evaluate(bench, test_latents, toy_editors(), names, validation=validation, resamples=50)
+    return evaluate(evaluator, test_latents, toy_editors(), names, validation=validation, resamples=50)
 
 
 def shown(figure):
@@ -72,10 +72,10 @@ def test_figure3_draws_landmarks_on_their_pixels():
     assert len(ax.lines) == 106
 
 
-def test_figure4_has_two_rows_a_face_and_the_original_leftmost(bench, test_latents):
+def test_figure4_has_two_rows_a_face_and_the_original_leftmost(evaluator, test_latents):
     targets = [0.0, 0.5, 1.0]
     editors = {name: toy_editors()[name] for name in ("baseline", "hfld")}
-    rows = trajectories(bench, test_latents, editors, ["Bald", "Black_Hair"], targets)
+    rows = trajectories(evaluator, test_latents, editors, ["Bald", "Black_Hair"], targets)
     figure = figures.figure4(rows, targets)
     assert len(figure.axes) == 4 * 4
     assert np.array_equal(figure.axes[4].images[0].get_array(), test_latents.images[0])
@@ -87,22 +87,24 @@ def test_figure4_has_two_rows_a_face_and_the_original_leftmost(bench, test_laten
         figures.figure4(rows, targets[:2])
 
 
-def test_appearances_compose_edits(bench, test_latents):
+def test_appearances_compose_edits(evaluator, test_latents):
     editor = toy_editors()["hfld"]
     both = {"Bald": 1.0, "Black_Hair": 0.0}
-    images, labels = appearances(bench, test_latents, editor, [{"Bald": 1.0}, both])
+    images, labels = appearances(evaluator, test_latents, editor, [{"Bald": 1.0}, both])
     assert labels == ["Bald", "Bald + no Black Hair"]
-    alone = bench.edited(test_latents[:1], editor, "Bald", 1.0)
+    alone = evaluator.edited(test_latents[:1], editor, "Bald", 1.0)
     from hfld.report.gallery import pictures
 
-    assert np.array_equal(images[0], pictures(bench, alone)[0])
+    assert np.array_equal(images[0], pictures(evaluator, alone)[0])
     assert not np.array_equal(images[0], images[1])
 
 
-def test_change_maps(bench, test_latents):
+def test_change_maps(evaluator, test_latents):
     editors = {name: toy_editors()[name] for name in ("baseline", "hfld")}
-    weak = change_maps(bench, test_latents, editors, ["Bald"], factors={("Bald", "baseline"): 0.1})["Bald"]
-    full = change_maps(bench, test_latents, editors, ["Bald"])["Bald"]
+    weak = change_maps(evaluator, test_latents, editors, ["Bald"], factors={("Bald", "baseline"): 0.1})[
+        "Bald"
+    ]
+    full = change_maps(evaluator, test_latents, editors, ["Bald"])["Bald"]
     assert set(full) == {"baseline", "hfld", "oracle"}
     assert full["baseline"].shape == (8, 8)
     assert weak["baseline"].mean() < 0.2 * full["baseline"].mean()
@@ -164,7 +166,7 @@ def test_every_training_is_shown_beside_their_mean():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["Bald", "Male"]
 
 
-def test_curves_and_plots_draw(bench, test_latents, results):
+def test_curves_and_plots_draw(evaluator, test_latents, results):
     rows, _ = results
     sweep = pd.DataFrame({"per_pixel": [0.0, 10, 1000], "value": [0.9, 0.8, 0.1]})
     sweep = sweep.assign(quantity="target_change", attribute="Bald", lo=sweep.value, hi=sweep.value)
@@ -176,7 +178,7 @@ def test_curves_and_plots_draw(bench, test_latents, results):
             for q in ("landmark_drift_px", "emotion_tvd")
         ]
     )
-    strengths = curves(bench, test_latents, toy_editors(), ["Bald"], factors=(0.5, 1.0), resamples=20)
+    strengths = curves(evaluator, test_latents, toy_editors(), ["Bald"], factors=(0.5, 1.0), resamples=20)
     drawn = {
         "headline": plots.headline(rows),
         "survey": plots.survey(survey),
@@ -198,8 +200,8 @@ def test_curves_and_plots_draw(bench, test_latents, results):
     assert order[-1] == drift.idxmax().replace("_", " ")
 
 
-def test_the_best_drawn_come_first_and_blurry_ones_last(bench):
-    latents = bench.latents(4, seed=3, split="test")
+def test_the_best_drawn_come_first_and_blurry_ones_last(evaluator):
+    latents = evaluator.latents(4, seed=3, split="test")
     images = np.zeros_like(latents.truth.images)
     labels = np.zeros((4, len(ATTRIBUTES)), dtype=bool)
     labels[2, ATTRIBUTES.index("Blurry")] = True

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from toy_bench import toy_bench, toy_editors
+from toy_evaluator import toy_editors, toy_evaluator
 
 from hfld.evaluation.evaluator import evaluate, reportable, survey
 from hfld.report.summary import read_rows, summary, write_results
@@ -15,14 +15,14 @@ DATA = "toy world, 8 px"
 
 @pytest.fixture(scope="module")
 def results():
-    bench = toy_bench()
-    test = bench.latents(40, seed=1, split="test")
-    validation = bench.latents(24, seed=1, split="validation", judged=False)
+    evaluator = toy_evaluator()
+    test = evaluator.latents(40, seed=1, split="test")
+    validation = evaluator.latents(24, seed=1, split="validation", judged=False)
     editors = toy_editors()
     editors |= {"baseline_w": editors["baseline"], "hfld_w": editors["hfld"]}
     names = ["Bald", "Black_Hair", "Bags_Under_Eyes", "Arched_Eyebrows"]
-    rows, matches = evaluate(bench, test, editors, names, validation=validation, resamples=100)
-    seen = survey(bench, test[:12], {"baseline": editors["baseline"]}, attributes=names, resamples=20)
+    rows, matches = evaluate(evaluator, test, editors, names, validation=validation, resamples=100)
+    seen = survey(evaluator, test[:12], {"baseline": editors["baseline"]}, attributes=names, resamples=20)
     return rows, matches, (seen, reportable(seen)[1])
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import ipywidgets as W
 import numpy as np
 import pytest
-from toy_bench import ToyTruth
+from toy_evaluator import ToyTruth
 from toy_studio import toy_engine
 from toy_world import toy_models
 

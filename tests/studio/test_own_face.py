@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_bench import ToyTruth
+from toy_evaluator import ToyTruth
 from toy_studio import toy_engine
 from toy_world import SIDE, toy_models
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from test_widgets import SLACK, choose_file, png, send, settled, shown, slider
-from toy_bench import ToyTruth
+from toy_evaluator import ToyTruth
 from toy_studio import toy_engine
 from toy_world import toy_models
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_bench import ToyTruth
+from toy_evaluator import ToyTruth
 from toy_studio import toy_engine
 from toy_world import SIDE, toy_models
 

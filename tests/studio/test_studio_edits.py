@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toy_bench import ToyTruth
+from toy_evaluator import ToyTruth
 from toy_studio import NAMES, toy_editor, toy_engine
 from toy_world import ROWS, SIDE, W_DIM, toy_models
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_bench import toy_judges
+from toy_evaluator import toy_judges
 from toy_studio import toy_editor
 from toy_world import toy_models
 

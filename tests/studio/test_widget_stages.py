@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from toy_bench import ToyTruth
+from toy_evaluator import ToyTruth
 from toy_studio import toy_engine
 from toy_world import toy_models
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_bench import ToyTruth
+from toy_evaluator import ToyTruth
 from toy_studio import NAMES, toy_editor, toy_engine
 from toy_world import toy_models
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from toy_world import SIDE, W_DIM, directions_of_attributes, toy_models
 
 from hfld.attributes import attribute_index
-from hfld.evaluation.evaluator import Bench
+from hfld.evaluation.evaluator import Evaluator
 from hfld.evaluation.judges import Judges
 from hfld.portraits.world import Truth
 
@@ -92,9 +92,9 @@ def toy_judges(models) -> Judges:
     )
 
 
-def toy_bench(*, exact: bool = True) -> Bench:
+def toy_evaluator(*, exact: bool = True) -> Evaluator:
     models = toy_models()
-    return Bench(
+    return Evaluator(
         models,
         toy_judges(models),
         size=SIDE,

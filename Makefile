@@ -34,7 +34,7 @@ repro: env data ## environment, data, H and both T, tables and figures (about 25
 	$(BIN)/dvc repro
 	@# Where H and T come out equal to the bit, the tables and figures in git are right and their stages do not run:
 	@# they do here, for the executed notebooks.
-	@set -e; for profile in $(PROFILES); do for stage in tables:04_tables figures:05_figures; do \
+	@set -e; for profile in $(PROFILES); do for stage in tables:03_tables figures:04_figures; do \
 	  test -f runs/$$profile/$${stage#*:}.ipynb || $(BIN)/dvc repro --force --single-item $${stage%:*}@$$profile; \
 	done; done
 	@echo
@@ -58,7 +58,7 @@ lab: env data ## JupyterLab with the kernel ready
 	$(BIN)/jupyter lab --ServerApp.tornado_settings='{"websocket_max_message_size": $(UPLOADS)}' notebooks/00_tour.ipynb
 
 editor: env data ## the latent editor alone, in Voila (after repro)
-	$(BIN)/voila --Voila.tornado_settings='{"websocket_max_message_size": $(UPLOADS)}' notebooks/10_edit.ipynb
+	$(BIN)/voila --Voila.tornado_settings='{"websocket_max_message_size": $(UPLOADS)}' notebooks/05_edit.ipynb
 
 data: env ## the pre-trained networks of the embedded world, from store/ into data/
 	@$(BIN)/dvc pull --force data.dvc
@@ -68,7 +68,7 @@ fetch: env ## what photographic profiles need from elsewhere (make fetch PROFILE
 
 photographs: fetch ## their networks into data/, judges trained (make photographs PROFILES=ffhq256)
 	$(BIN)/python -m hfld.photos.official $(PROFILES)
-	$(call each_profile,09_judges)
+	$(call each_profile,more/judges)
 
 env: $(STAMP) ## .venv with the pinned packages
 
@@ -97,11 +97,11 @@ strip: env ## take outputs out of notebooks/ (a stage runs again when its notebo
 
 sweep: env data ## the weight of the landmark term, on validation latents (outside the default run)
 	$(BIN)/dvc repro $(addprefix landmarks@,$(PROFILES))
-	$(call each_profile,06_sweep)
+	$(call each_profile,more/sweep)
 
 seeds: env data ## headline differences over training seeds, and with twice the steps (outside the default run)
 	$(BIN)/dvc repro $(addprefix landmarks@,$(PROFILES))
-	$(call each_profile,07_seeds)
+	$(call each_profile,more/seeds)
 
 pretrain: env ## train the networks of data/ again (hours on two cores)
 	$(BIN)/dvc repro pretrain/dvc.yaml

@@ -157,7 +157,7 @@ nobody calibrated; "printed" has the paper's lambda_4 with its printed formula (
 
 @dataclass(frozen=True)
 class TablesConfig:
-    """Evaluation of the edits (04_tables)."""
+    """Evaluation of the edits (03_tables)."""
 
     latents: int  # test latents per attribute
     validation_latents: int  # disjoint latents: matching of strengths and ranking of attributes
@@ -171,7 +171,7 @@ class TablesConfig:
 
 @dataclass(frozen=True)
 class FiguresConfig:
-    """Pictures (05_figures)."""
+    """Pictures (04_figures)."""
 
     faces: int  # portraits in Figure 3, and behind the maps of change
     choice: int  # test latents, of which Figures 1 and 4 show those that G draws best, blurry ones last

@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class EditorsConfig:
-    """What the editors that are not direction matrices learn from (hfld/editors/fitting.py, 03_editors).
+    """What the editors that are not direction matrices learn from (hfld/editors/fitting.py, more/editors).
 
     Those with networks of their own learn the attributes of the section `directions`, as T does.
     `schedule: full` takes the references' widths and as many updates as theirs, over `latents` (they have
@@ -98,7 +98,7 @@ class AdaTransFit:
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """All editors in one table (08_benchmark)."""
+    """All editors in one table (more/benchmark)."""
 
     methods: tuple[str, ...]  # of hfld.editors.EDITORS; ..._lock: inside an ExpressionLock
     attributes: tuple[str, ...]  # each must be one of the directions'

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True)
 class FfhqWorldConfig:
-    """StyleGAN2's photographs. `weights` is filled from the official files (hfld/photos/official.py, 09_judges)."""
+    """StyleGAN2's photographs. `weights` is filled from the official files (hfld/photos/official.py, more/judges)."""
 
     pictures: ClassVar[str] = "StyleGAN2's photographs"
 
@@ -18,7 +18,7 @@ class FfhqWorldConfig:
     official: str  # folder of the official files, relative to ROOT; DeepFace's in .deepface/ below it
     generator: str  # file of G and D in `official`
     perceptual: str  # of VGG-19
-    regressor: str | None  # of the baseline's R; null: 09_judges trains one
+    regressor: str | None  # of the baseline's R; null: more/judges trains one
     identity: str  # a network of DeepFace ("ArcFace") or a file in `official`
     detector: str | None  # DeepFace's face detector before emotions and identity; null: the whole picture
     landmark_set: Literal["lapa", "jd"]  # 106-point data set: half of its photos for H, half for the judge
@@ -29,7 +29,7 @@ class FfhqWorldConfig:
 
 @dataclass(frozen=True)
 class AttributeTraining:
-    """Network and schedule of 09_judges; the defaults are a full ResNet-50 at 256 px."""
+    """Network and schedule of more/judges; the defaults are a full ResNet-50 at 256 px."""
 
     depth: int = 50
     width: int = 64  # channels of the first stage

@@ -1,4 +1,4 @@
-"""Which files of hfld/ (and pretrain/) a notebook or script imports, directly and through others."""
+"""What of hfld/ (and pretrain/) a notebook or script imports, directly and through others."""
 
 import ast
 import json
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hfld.config import ROOT
 
-WHOLE = ("portraits", "networks", "checkpoints", "editors")
-"""Packages that enter a stage's deps as folders: their modules find each other by name."""
+FOUND_BY_NAME = ("networks", "editors")
+"""Folders whose modules are looked up in a registry: all of them count."""
 
 
 def source(path: Path) -> str:
@@ -37,7 +37,7 @@ def imported_files(path: Path) -> set[Path]:
 
 
 def closure(path: Path) -> set[str]:
-    """Paths relative to ROOT, as dvc.yaml lists them: files, packages as folders, tables they read."""
+    """What a stage depends on, relative to ROOT: folders of hfld/, files at its top, scripts of pretrain/."""
     seen: set[Path] = set()
     todo = {path}
     while todo:
@@ -45,14 +45,12 @@ def closure(path: Path) -> set[str]:
         seen.add(current)
         files = imported_files(current)
         for file in set(files):
-            if file.parent.name in WHOLE:
+            if file.parent.name in FOUND_BY_NAME:
                 files |= set(file.parent.glob("*.py"))
         todo |= files - seen
     seen.discard(path)
-    tables = {t for p in seen for t in p.parent.glob("*.csv") if t.name in p.read_text(encoding="utf-8")}
-    whole = {p.parent for p in seen if p.parent.name in WHOLE}
-    plain = {p for p in seen | tables if p.parent not in whole}
-    return {str(p.relative_to(ROOT)) for p in plain | whole}
+    parts = {p.relative_to(ROOT).parts for p in seen}
+    return {"/".join(part[: 2 if part[0] == "hfld" else None]) for part in parts}
 
 
 if __name__ == "__main__":

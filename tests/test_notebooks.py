@@ -47,7 +47,7 @@ def test_notebook_takes_a_profile_and_at_most_a_method(path):
     tagged = ["".join(c["source"]) for c in cells(path) if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1
     names = {target.id for node in ast.parse(tagged[0]).body for target in node.targets}
-    assert names == ({"profile", "method"} if path.stem in ("02_directions", "03_editors") else {"profile"})
+    assert names == ({"profile", "method"} if path.stem in ("02_directions", "more/editors") else {"profile"})
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -67,8 +67,8 @@ def executed(smoke_root):
     runs.mkdir(parents=True, exist_ok=True)
     jobs = [("01_landmarks", {}), *(("02_directions", {"method": method}) for method in METHODS)]
     fitted = {name.removesuffix("_lock") for name in load_profile("smoke").benchmark.methods} & set(FITTED)
-    jobs += [("03_editors", {"method": method}) for method in sorted(fitted)]
-    jobs += [("04_tables", {}), ("05_figures", {}), ("08_benchmark", {}), ("10_edit", {})]
+    jobs += [("more/editors", {"method": method}) for method in sorted(fitted)]
+    jobs += [("03_tables", {}), ("04_figures", {}), ("more/benchmark", {}), ("05_edit", {})]
     for name, extra in jobs:
         execute(smoke_root, name, **extra)
     return smoke_root
@@ -131,7 +131,7 @@ def test_the_readmes_lines_of_python_run(executed):
 @pytest.mark.notebook
 @pytest.mark.slow
 def test_the_editor_opens_after_the_pipeline(executed):
-    editor = json.loads((executed / "runs" / "smoke" / "10_edit.ipynb").read_text(encoding="utf-8"))
+    editor = json.loads((executed / "runs" / "smoke" / "05_edit.ipynb").read_text(encoding="utf-8"))
     assert "application/vnd.jupyter.widget-view+json" in shown(editor)
 
 

@@ -22,10 +22,10 @@ STAGES = PIPELINE | BENCHMARK
 NOTEBOOKS = {
     "landmarks": "01_landmarks",
     "directions": "02_directions",
-    "tables": "04_tables",
-    "figures": "05_figures",
-    "editors": "03_editors",
-    "benchmark": "08_benchmark",
+    "tables": "03_tables",
+    "figures": "04_figures",
+    "editors": "more/editors",
+    "benchmark": "more/benchmark",
 }
 
 

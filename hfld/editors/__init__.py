@@ -48,7 +48,7 @@ def directions_file(weights: Path, method: str) -> Path:
 
 
 def editor_file(weights: Path, name: str) -> Path:
-    """Where 03_editors puts the editor `name`."""
+    """Where more/editors puts the editor `name`."""
     return Path(weights) / f"editor_{name}.safetensors"
 
 
@@ -64,7 +64,7 @@ TRAINED: dict[str, type[TrainedEditor]] = {
 
 
 FITTED = {"ganspace": GanSpace, "interfacegan": InterFaceGan, "sefa": SeFa, **TRAINED}
-"""name -> class of all editors that 03_editors fits."""
+"""name -> class of all editors that more/editors fits."""
 
 
 def _loaded(name: str) -> Callable[[Path, int], Editor]:

@@ -4,7 +4,7 @@ styleflow_from_reference("modellarge10k.pt", target, attributes=(...))  # traine
 sdflow_from_reference("prior-0010000", "labeldist-0010000", editor_file(weights, "sdflow"))
 adatrans_from_reference("model-latest", editor_file(weights, "adatrans"), attributes=("Smiling",))
 
-Each reads state dicts without running a pickle, writes the editor's own file to `target`, where 08_benchmark
+Each reads state dicts without running a pickle, writes the editor's own file to `target`, where the benchmark
 and the latent editor find it, and returns the editor. Sizes are read from the tensors, all else is as in the
 references' settings (OFFICIAL_STYLEFLOW and the others). The latents must be those of the generator that the
 reference was trained on.

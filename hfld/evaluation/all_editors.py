@@ -1,4 +1,4 @@
-"""All editors, judged alike: what 08_benchmark measures besides hfld.evaluation.evaluator, and the table it writes.
+"""All editors, judged alike: what the benchmark measures besides the tables, and the table it writes.
 
 editors = editors_of(config, weights=paths.weights, models=models)
 measures = Measures(evaluator.judges.attributes, LatentDensity.of(models))
@@ -86,7 +86,7 @@ def comparisons(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def check_linear(evaluator: Evaluator, profile: Profile) -> dict[str, dict[str, Any]]:
-    """What 03_editors reports of the editors that it fits, of the matrices T: baseline and hfld -> report.
+    """What more/editors reports of the editors that it fits, of the matrices T: baseline and hfld -> report.
 
     How long they trained and how their loss fell is in results/<profile>/directions/.
     """

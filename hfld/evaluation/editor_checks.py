@@ -1,4 +1,4 @@
-"""Is a fitted editor fit for use: its loss, what it moves, what its directions do (03_editors)."""
+"""Is a fitted editor fit for use: its loss, what it moves, what its directions do (more/editors)."""
 
 from collections.abc import Sequence
 from dataclasses import replace

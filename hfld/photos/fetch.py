@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from hfld.config import ROOT, load_profile
 from hfld.photo_config import FfhqWorldConfig
+from hfld.photos.judges import DEEPFACE
 
 CHUNK = 1 << 20
 OFFICIAL = "data/official"  # `world.official`, if a profile does not say otherwise
@@ -40,7 +41,6 @@ UNKNOWN = "where its author offers it: it is none of the files known here"
 
 NVIDIA = "https://nvlabs-fi-cdn.nvidia.com/"
 TORCHVISION = "https://download.pytorch.org/models/"
-DEEPFACE = "https://github.com/serengil/deepface_models/releases/download/v1.0/"
 DEEPFACE_MIRROR = "https://huggingface.co/serengil/deepface/resolve/main/"
 DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 
@@ -86,7 +86,7 @@ ITEMS = (
          (f"{TORCHVISION}vgg19-dcbb9e9d.pth",),
          "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44"),
     Item(f"{OFFICIAL}/celeba_resnet50.pth",
-         "R, the baseline's regressor of 40 attributes; with `regressor: null`, 09_judges trains one instead",
+         "R, the baseline's regressor of 40 attributes; with `regressor: null`, more/judges trains one",
          (DRIVE.format("17Xwr6UBpdkXY70EMpEGJAEX_8QfFvL8-"),),
          page="https://github.com/KelestZ/Latent2im, 'ResNet-50 classifier weights': "
          "gdown 17Xwr6UBpdkXY70EMpEGJAEX_8QfFvL8-"),

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from hfld.attributes import EMOTIONS, index_of
 from hfld.networks.emotion import EmotionNet, letterbox
-from hfld.photos.fetch import DEEPFACE
+
+DEEPFACE = "https://github.com/serengil/deepface_models/releases/download/v1.0/"
 
 WEIGHTS = {
     "Emotion": "facial_expression_model_weights.pth",

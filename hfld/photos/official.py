@@ -3,7 +3,7 @@
     python -m hfld.photos.official ffhq256
 
 Each network becomes a file of our own under the name that the stages know, with the sha256 of its source;
-no code from a file is run. R and the judges that are trained here come from notebooks/09_judges.
+no code from a file is run. R and the judges that are trained here come from notebooks/more/judges.
 """
 
 import argparse

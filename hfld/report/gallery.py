@@ -73,7 +73,7 @@ def trajectories(
     *,
     factors: Mapping[tuple[str, str], float] | None = None,  # (attribute, method) -> matched factor
 ) -> list[dict]:
-    """Rows for hfld.report.figures.figure4: attribute, original, and per method the images at rising targets."""
+    """Rows for figure4: attribute, original, and per method the images at rising targets."""
     rows = []
     for face, attribute in enumerate(attributes):
         one = latents[face : face + 1]

@@ -23,8 +23,8 @@ MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 """Between these two lines of the README stands the overview."""
 
 ASIDE = (
-    ("sweep/landmark_weight", "The weight of the landmark term, on validation latents", "06_sweep"),
-    ("seeds/spread", "Other training seeds, and twice the steps", "07_seeds"),
+    ("sweep/landmark_weight", "The weight of the landmark term, on validation latents", "more/sweep"),
+    ("seeds/spread", "Other training seeds, and twice the steps", "more/seeds"),
 )
 """Picture and table (PNG, CSV) of what runs outside the default pipeline, its heading and its notebook."""
 
@@ -54,11 +54,11 @@ def report(results: Path, *, base: Path, title: str = "Results") -> str:
         if strength in tree:
             unmatched = _unmatched(tree.get("matching", {})) if strength == "matched" else set()
             parts.append(f"## What the numbers say, {strength} strength")
-            parts += [_made_by("04_tables", base), *sentences(tree[strength], unmatched)]
+            parts += [_made_by("03_tables", base), *sentences(tree[strength], unmatched)]
     parts += [text for text in [_matching(tree.get("matching", {}))] if text]
     figures = sorted((results / "figures").glob("*.png"))
     if figures:
-        parts += ["## Figures", _made_by("05_figures", base)]
+        parts += ["## Figures", _made_by("04_figures", base)]
         parts += [_figure(results, base, f"figures/{p.stem}") for p in figures if p.stem != "headline"]
     for stem, heading, notebook in ASIDE:
         if (results / f"{stem}.png").is_file():
@@ -73,10 +73,10 @@ def report(results: Path, *, base: Path, title: str = "Results") -> str:
     if page.is_file():
         parts += [
             "## All editors",
-            _made_by("08_benchmark", base),
+            _made_by("more/benchmark", base),
             f"The benchmark of all editors has [a page of its own]({_link(page, base)}).",
         ]
-    parts += ["## Tables", _made_by("04_tables", base)]
+    parts += ["## Tables", _made_by("03_tables", base)]
     files = {path.stem: path for path in sorted((results / "tables").glob("*.md"))}
     for name in [*(n for n in FIRST if n in files), *(n for n in files if n not in FIRST)]:
         links = [f"[{kind}]({_link(files[name].with_suffix('.' + kind), base)})" for kind in ("csv", "tex")]

@@ -1,4 +1,4 @@
-"""Curves and intervals: rows and histories in, a matplotlib Figure out (see hfld.report.figures for the faces)."""
+"""Curves and intervals: rows and histories in, a matplotlib Figure out (hfld.report.figures: faces)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -129,6 +128,8 @@ def attribute_report(scores: np.ndarray, labels: np.ndarray) -> dict[str, dict[s
 
 def _auc(scores: np.ndarray, positive: np.ndarray) -> float:
     """Area under the ROC curve, from ranks (ties count half)."""
+    from scipy.stats import rankdata
+
     count, rest = int(positive.sum()), int((~positive).sum())
     if count == 0 or rest == 0:
         return float("nan")

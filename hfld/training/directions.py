@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import METHODS, DirectionsConfig, load_profile
-from hfld.directions import Directions
+from hfld.directions import DirectionMatrix, Directions, principal_axes, regressed
 from hfld.losses import regression_loss
-from hfld.matrix import DirectionMatrix, principal_axes, regressed
 from hfld.models import Models, pick_device
 from hfld.training.distributed import ALONE, Team, join, leave
 from hfld.training.graphs import Function, compiled, lazily, tuned

@@ -1,4 +1,4 @@
-"""Fitting on a small StyleGAN2 with the smoke profile: the path that 03_editors takes."""
+"""Fitting on a small StyleGAN2 with the smoke profile: the path that more/editors takes."""
 
 from dataclasses import replace
 

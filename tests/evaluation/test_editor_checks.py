@@ -1,4 +1,4 @@
-"""What 03_editors says about an editor, on the toy world."""
+"""What more/editors says about an editor, on the toy world."""
 
 import json
 from dataclasses import replace

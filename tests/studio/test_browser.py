@@ -34,7 +34,7 @@ def project(smoke_root) -> Path:
     for seed, name in enumerate(FIRST):
         T = torch.randn(len(NAMES), 10, 32, generator=torch.Generator().manual_seed(seed))
         Directions(T, NAMES, name).save(directions_file(smoke_root / "weights" / "smoke", name))
-    notebook = json.loads((smoke_root / "notebooks" / "10_edit.ipynb").read_text(encoding="utf-8"))
+    notebook = json.loads((smoke_root / "notebooks" / "05_edit.ipynb").read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             cell["source"] = ['profile = "smoke"']

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from toy_bench import ToyTruth, toy_judges
+from toy_evaluator import ToyTruth, toy_judges
 from toy_world import toy_models
 
 from hfld.config import load_profile

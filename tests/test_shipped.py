@@ -65,7 +65,7 @@ def test_no_two_portrait_sets_share_a_seed():
 
 def test_the_report_is_that_of_the_results():
     results = ROOT / "results" / ACTIVE
-    text = report(results, base=ROOT, title=f"Results: {ACTIVE}")
+    text = report(results, base=ROOT)
     assert (ROOT / "REPORT.md").read_text(encoding="utf-8") == text
 
 

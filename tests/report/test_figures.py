@@ -74,7 +74,7 @@ def test_figure3_draws_landmarks_on_their_pixels():
 def test_figure4_has_two_rows_a_face_and_the_original_leftmost(evaluator, test_latents):
     targets = [0.0, 0.5, 1.0]
     editors = {name: toy_editors()[name] for name in ("baseline", "hfld")}
-    rows = trajectories(evaluator, test_latents, editors, ["Bald", "Black_Hair"], targets)
+    rows = trajectories(evaluator, test_latents, editors, ["Bald", "Black_Hair"], targets, factors={})
     figure = figures.figure4(rows, targets)
     assert len(figure.axes) == 4 * 4
     assert np.array_equal(figure.axes[4].images[0].get_array(), test_latents.images[0])
@@ -102,7 +102,7 @@ def test_change_maps(evaluator, test_latents):
     weak = change_maps(evaluator, test_latents, editors, ["Bald"], factors={("Bald", "baseline"): 0.1})[
         "Bald"
     ]
-    full = change_maps(evaluator, test_latents, editors, ["Bald"])["Bald"]
+    full = change_maps(evaluator, test_latents, editors, ["Bald"], factors={})["Bald"]
     assert set(full) == {"baseline", "hfld", "oracle"}
     assert full["baseline"].shape == (8, 8)
     assert weak["baseline"].mean() < 0.2 * full["baseline"].mean()

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from hfld.attributes import ATTRIBUTES
 from hfld.augmentation import recolour, warp
+from hfld.config import AttributeTraining
 from hfld.data import mirror_half, soften, to_tensor
 from hfld.models import autocast
 from hfld.networks.resnet import ResNet
-from hfld.photo_config import AttributeTraining
 from hfld.training import batch_indices, cosine_schedule, run_folder, train
 
 

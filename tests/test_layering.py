@@ -11,7 +11,7 @@ from hfld.config import ROOT
 
 LAYERS = (
     {"attributes"},
-    {"editor_config", "config", "photo_config", "host", "parallel", "portraits", "fetch"},
+    {"config", "host", "parallel", "portraits", "fetch"},
     {"data", "networks", "alignment", "photos", "cascades", "datasets", "augmentation"},
     {"checkpoints", "losses", "decoding"},
     {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hfld.config import ROOT
 
-WHOLE = ("portraits", "networks", "checkpoints", "editors")
+WHOLE = ("config", "portraits", "networks", "checkpoints", "editors")
 """Packages that enter a stage's deps as folders: their modules find each other by name."""
 
 

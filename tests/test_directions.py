@@ -340,13 +340,6 @@ def test_a_term_needs_its_network(tmp_path):
     fit(tmp_path, models=toy_models(landmarks=False))
 
 
-def test_official_preset_reads_the_reference():
-    config = replace(CONFIG, preset="official").for_method("hfld")
-    assert (config.steps, config.batch, config.lr) == (50_000, 4, 1e-4)
-    assert (config.sampling, config.discriminator, config.pool) == ("uniform", "random", 0)
-    assert (config.lambda_landmark, config.landmark_norm) == (768, "l1")  # the reference has no such term
-
-
 def test_a_random_discriminator_is_another_one(tmp_path):
     models = toy_models()
     fresh = module._with_random_weights(models.discriminator, seed=1)

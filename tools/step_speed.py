@@ -207,7 +207,7 @@ def bench(
 ) -> pd.DataFrame:
     """One row per setting; one that fails (memory, no compiler) has the reason instead of numbers."""
     profile = load_profile(name)
-    config = replace(profile.directions.resolved(), attributes="all")
+    config = replace(profile.directions, attributes="all")
     device = device or pick_device("auto")
     sizes = {"size": profile.world.size, "width": width, "read_at": profile.world.read_at, "device": device}
     best: dict[str, tuple[float, float]] = {}

@@ -24,8 +24,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from hfld.config import ROOT, load_profile
-from hfld.photo_config import FfhqWorldConfig
+from hfld.config import ROOT, FfhqWorldConfig, load_profile
 from hfld.photos.judges import DEEPFACE
 
 CHUNK = 1 << 20

@@ -1,6 +1,5 @@
 """Photographs on disk: read when asked for, cropped to squares, with landmarks and attributes where known."""
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES
-from hfld.images import to_tensor
+from hfld.images import sha256, to_tensor
 from hfld.photos.alignment import Quad, center_quad, crop, ffhq_quad
 
 Frame = Literal["center", "ffhq"]
@@ -154,9 +153,8 @@ class PhotoSet:
 
     def _digest(self, size: int, frame: Frame) -> str:
         stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self.files]
-        digest = hashlib.sha256(json.dumps([size, frame, stats]).encode())
-        digest.update(b"" if self.landmarks is None else np.ascontiguousarray(self.landmarks).tobytes())
-        return digest.hexdigest()[:12]
+        landmarks = b"" if self.landmarks is None else self.landmarks
+        return sha256(json.dumps([size, frame, stats]).encode(), landmarks)[:12]
 
 
 def square(frame: Frame, picture: np.ndarray, landmarks: np.ndarray | None) -> Quad:
@@ -224,6 +222,5 @@ def split_by_name(
     test: float = 0.1,
 ) -> np.ndarray:
     """0 train, 1 validation, 2 test for each name; a name keeps its split when others come and go."""
-    digests = [hashlib.sha256(name.encode()).digest()[:8] for name in names]
-    place = np.array([int.from_bytes(digest) / 2**64 for digest in digests])
+    place = np.array([int(sha256(name.encode())[:16], base=16) / 2**64 for name in names])
     return np.where(place < test, 2, np.where(place < test + validation, 1, 0))

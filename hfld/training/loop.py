@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from hfld.images import replacing
 from hfld.training.distributed import ALONE, Team
 
 CHECKPOINT = "checkpoint.pt"
@@ -110,9 +111,8 @@ def train(
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         }
-        temporary = run_dir / (CHECKPOINT + ".tmp")
-        torch.save(saved, temporary)
-        temporary.replace(run_dir / CHECKPOINT)
+        with replacing(run_dir / CHECKPOINT) as temporary:
+            torch.save(saved, temporary)
 
     bar = tqdm(
         total=steps,
@@ -330,9 +330,7 @@ def _require_finite(state: Mapping[str, Stateful], done: int) -> None:
 def _write_log(path: Path, history: list[dict[str, float]]) -> None:
     """The whole log, rewritten: rows after the last checkpoint vanish on resuming, columns may come late."""
     columns = list(dict.fromkeys(key for row in history for key in row))
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(history)
-    temporary.replace(path)

@@ -1,7 +1,9 @@
 """Pictures between uint8 and tensors, files that are written whole, and digests."""
 
 import hashlib
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +44,23 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def cached_arrays(folder: Path, write: Callable[[Path], None]) -> dict[str, np.ndarray]:
+    """The .npy files of a folder by name, mapped from disk; where there is none, `write` fills it, whole or
+    not at all.
+    """
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            write(temporary)
+            temporary.chmod(0o755)
+            if not folder.is_dir():  # another process may have been faster
+                temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
 
 
 def sha256(*parts: Path | bytes | np.ndarray) -> str:

@@ -1,11 +1,10 @@
 """Photographs on disk: read when asked for, cropped to squares, with landmarks and attributes where known."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES
-from hfld.images import sha256, to_tensor
+from hfld.images import cached_arrays, sha256, to_tensor
 from hfld.photos.alignment import Quad, center_quad, crop, ffhq_quad
 
 Frame = Literal["center", "ffhq"]
@@ -120,18 +119,9 @@ class PhotoSet:
         Every photo is decoded when they are made; ValueError names one that cannot be.
         """
         made = Path(folder) / f"photos_{len(self)}x{size}_{frame}_{self._digest(size, frame)}"
-        if not made.is_dir():
-            made.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{made.name}.", dir=made.parent))
-            try:
-                self._write(temporary, size=size, frame=frame, workers=workers, progress=progress)
-                temporary.chmod(0o755)
-                if not made.is_dir():  # another process may have been faster
-                    temporary.rename(made)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-        images = np.load(made / "images.npy", mmap_mode="r")
-        return images, None if self.landmarks is None else np.load(made / "landmarks.npy")
+        write = partial(self._write, size=size, frame=frame, workers=workers, progress=progress)
+        arrays = cached_arrays(made, write)
+        return arrays["images"], arrays.get("landmarks")
 
     def _write(self, folder: Path, *, size: int, frame: Frame, workers: int, progress: bool) -> None:
         shape = (len(self), size, size, 3)

@@ -1,6 +1,6 @@
-"""The four losses of the paper, as pure functions: tensors in, one value per sample out."""
+"""The four losses of the paper and their sum, as pure functions: tensors in, one value per sample out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -81,6 +81,18 @@ def landmark_loss(pred: Tensor, target: Tensor, norm: str = "l1", unit: str = "n
     if norm == "l1_twice":
         return moved.abs().mean(dim=1) / moved.shape[1]
     raise ValueError(f"norm must be one of {NORMS}, not {norm!r}")
+
+
+def total_loss(
+    terms: Mapping[str, Tensor],  # name -> [N] or a scalar: regression, content, adversarial, landmark, ...
+    weights: Mapping[str, float],  # the same names -> lambda
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The paper's final loss L = lambda_1 L_reg + lambda_2 L_c + lambda_3 L_D + lambda_4 L_h, and its parts.
+
+    Each part is averaged over the samples. lambda_4 = 0 (no landmark term) is the baseline's loss.
+    """
+    weighted = {name: (weights[name] * term).mean() for name, term in terms.items()}
+    return torch.stack(list(weighted.values())).sum(), weighted
 
 
 def weight_per_pixel(weight: float, norm: str = "l1", unit: str = "normalized") -> float:

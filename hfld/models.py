@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hfld.checkpoints import FETCH, load_network, sha256
+from hfld.checkpoints import FETCH, load_network
 from hfld.config import Profile, load_profile
+from hfld.images import sha256
 from hfld.networks.resized import resized
 
 SPLITS = ("train", "validation", "test")

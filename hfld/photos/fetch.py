@@ -9,7 +9,6 @@ belongs; without a network that is at once.
 
 import argparse
 import errno
-import hashlib
 import os
 import socket
 import sys
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from hfld.config import ROOT, FfhqWorldConfig, load_profile
+from hfld.images import sha256
 from hfld.photos.judges import DEEPFACE
 
 CHUNK = 1 << 20
@@ -221,8 +221,7 @@ def verify(file: Path, path: Path, expected: str = "") -> None:
     """
     with file.open("rb") as stream:
         page = is_page(stream.read(1024))
-        stream.seek(0)
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256(file)
     record, again = _record(path), "delete it and fetch it again" if file == path else "it was not kept"
     if page:
         raise ValueError(f"{file} is a web page, expected {path.name}; {again}")

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 
-from hfld.images import to_tensor
+from hfld.images import replacing, to_tensor
 from hfld.photos.alignment import Quad, center_quad, crop, ffhq_quad, paste
 from hfld.photos.cascades import Face, find_faces
 from hfld.photos.decoding import read
@@ -197,12 +197,8 @@ def save_png(path: Path | str, picture: np.ndarray, note: dict[str, Any] | None 
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: a PNG is written, expected a name that ends in .png")
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(marked_png(picture, note))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _count(faces: tuple[Face, ...]) -> str:

@@ -1,12 +1,10 @@
 """Photographs on disk: read when asked for, cropped to squares, with landmarks and attributes where known."""
 
-import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES
-from hfld.images import to_tensor
+from hfld.images import cached_arrays, sha256, to_tensor
 from hfld.photos.alignment import Quad, center_quad, crop, ffhq_quad
 
 Frame = Literal["center", "ffhq"]
@@ -121,18 +119,9 @@ class PhotoSet:
         Every photo is decoded when they are made; ValueError names one that cannot be.
         """
         made = Path(folder) / f"photos_{len(self)}x{size}_{frame}_{self._digest(size, frame)}"
-        if not made.is_dir():
-            made.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{made.name}.", dir=made.parent))
-            try:
-                self._write(temporary, size=size, frame=frame, workers=workers, progress=progress)
-                temporary.chmod(0o755)
-                if not made.is_dir():  # another process may have been faster
-                    temporary.rename(made)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-        images = np.load(made / "images.npy", mmap_mode="r")
-        return images, None if self.landmarks is None else np.load(made / "landmarks.npy")
+        write = partial(self._write, size=size, frame=frame, workers=workers, progress=progress)
+        arrays = cached_arrays(made, write)
+        return arrays["images"], arrays.get("landmarks")
 
     def _write(self, folder: Path, *, size: int, frame: Frame, workers: int, progress: bool) -> None:
         shape = (len(self), size, size, 3)
@@ -154,9 +143,8 @@ class PhotoSet:
 
     def _digest(self, size: int, frame: Frame) -> str:
         stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self.files]
-        digest = hashlib.sha256(json.dumps([size, frame, stats]).encode())
-        digest.update(b"" if self.landmarks is None else np.ascontiguousarray(self.landmarks).tobytes())
-        return digest.hexdigest()[:12]
+        landmarks = b"" if self.landmarks is None else self.landmarks
+        return sha256(json.dumps([size, frame, stats]).encode(), landmarks)[:12]
 
 
 def square(frame: Frame, picture: np.ndarray, landmarks: np.ndarray | None) -> Quad:
@@ -224,6 +212,5 @@ def split_by_name(
     test: float = 0.1,
 ) -> np.ndarray:
     """0 train, 1 validation, 2 test for each name; a name keeps its split when others come and go."""
-    digests = [hashlib.sha256(name.encode()).digest()[:8] for name in names]
-    place = np.array([int.from_bytes(digest) / 2**64 for digest in digests])
+    place = np.array([int(sha256(name.encode())[:16], base=16) / 2**64 for name in names])
     return np.where(place < test, 2, np.where(place < test + validation, 1, 0))

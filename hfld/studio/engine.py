@@ -1,6 +1,5 @@
 """From a state to pixels: sources, edits in target units, held scores, layer ranges."""
 
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
-from hfld.checkpoints import sha256
 from hfld.config import InversionConfig, Profile
 from hfld.editors import EDITORS, Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
 from hfld.editors.base import CAP
 from hfld.evaluation.judges import Judges, read, state_hash
-from hfld.images import to_uint8
+from hfld.images import sha256, to_uint8
 from hfld.models import Models, pick_device, reuse_memory
 from hfld.portraits.world import PortraitWorld, world_of
 from hfld.studio.latest import Overtaken
@@ -349,7 +347,4 @@ def _hashes_of(models: Models, editors: Mapping[str, Editor]) -> dict[str, str]:
 
 def _hashes_of_editors(editors: Mapping[str, Editor]) -> dict[str, str]:
     matrices = {name: editor.T for name, editor in editors.items() if hasattr(editor, "T")}
-    return {
-        name: hashlib.sha256(T.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()
-        for name, T in matrices.items()
-    }
+    return {name: sha256(T.detach().cpu().float().numpy()) for name, T in matrices.items()}

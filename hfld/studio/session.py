@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import attribute_index
+from hfld.images import replacing
 from hfld.photos.own_photo import marked_png, paste_back
 from hfld.studio import exports, recipes
 from hfld.studio.engine import Engine, Face, Stop, never
@@ -333,15 +335,9 @@ def write(folder: Path, files: Iterator[tuple[str, bytes]]) -> list[Path]:
     while any((folder / _numbered(name, number)).exists() for name, _ in files):
         number += 1
     paths = [folder / _numbered(name, number) for name, _ in files]
-    hidden = [path.with_name(f".{path.name}.tmp") for path in paths]
-    try:
-        for path, (_, content) in zip(hidden, files, strict=True):
-            path.write_bytes(content)
-        for temporary, path in zip(hidden, paths, strict=True):
-            temporary.replace(path)
-    finally:  # a full disk leaves neither half a file nor a temporary one
-        for path in hidden:
-            path.unlink(missing_ok=True)
+    with ExitStack() as stack:  # all or none: a full disk leaves neither half a file nor a temporary one
+        for path, (_, content) in zip(paths, files, strict=True):
+            stack.enter_context(replacing(path)).write_bytes(content)
     return paths
 
 

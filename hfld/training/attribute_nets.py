@@ -7,7 +7,6 @@ For people who cannot get the baseline's weights. R and a judge must not share p
     trained = train_attributes(images, photos[::2].attributes, AttributeTraining(seed=1), run_dir=runs)
 """
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 
 from hfld.attributes import ATTRIBUTES
 from hfld.config import AttributeTraining
-from hfld.images import to_tensor
+from hfld.images import sha256, to_tensor
 from hfld.models import autocast
 from hfld.networks.resnet import ResNet
 from hfld.training.augment import mirror_half, recolour, soften, warp
@@ -63,9 +62,7 @@ def train_attributes(
     network = network.to(device, memory_format=torch.channels_last).train()
     fingerprint = {
         "settings": asdict(settings),
-        "data": hashlib.sha256(
-            np.packbits(labels.astype(bool)).tobytes() + images[:16].tobytes()
-        ).hexdigest(),
+        "data": sha256(np.packbits(labels.astype(bool)), images[:16]),
         "start": start is not None,
     }
     context = autocast(settings.precision, device)

@@ -11,8 +11,15 @@ from torch import Tensor, nn
 
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.config import InversionConfig, Profile
-from hfld.editors import EDITORS, Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
-from hfld.editors.base import CAP
+from hfld.editors import (
+    EDITORS,
+    Editor,
+    ExpressionLock,
+    directions_file,
+    editor_file,
+    make_editor,
+    strength_for,
+)
 from hfld.evaluation.judges import Judges, read, state_hash
 from hfld.images import sha256, to_uint8
 from hfld.models import Models, pick_device, reuse_memory
@@ -27,6 +34,7 @@ NETWORKS = ("generator", "regressor")
 FIRST = ("hfld", "baseline")
 """Editors that are always offered; the second stands beside the first."""
 
+CAP = 8.0  # largest strength of a preview, in the editor's own unit
 KEPT = 32  # results; a trajectory of two editors is 14
 TUNED = 8  # generators that were tuned to photos, which the history may go back to
 
@@ -262,9 +270,9 @@ class Engine:
 
     def _native(self, original: Face, name: str, targets: Mapping[str, float]) -> dict[str, float]:
         """Strengths in the editor's own unit, the missing score."""
-        scores, editor, known = torch.from_numpy(original.scores)[None], self.editors[name], self.known(name)
+        scores, known = torch.from_numpy(original.scores), self.known(name)
         return {
-            attribute: float(reach(editor, original.ws, attribute, target, lambda ws: scores).strength)
+            attribute: float(strength_for(target, scores[attribute_index(attribute)]))
             for attribute, target in targets.items()
             if attribute in known
         }

@@ -1,7 +1,4 @@
-"""The matrix T of editing directions: the paper's equation (1), and the file that keeps it.
-
-ws' = ws + sum_a delta_a T_a
-"""
+"""The matrix T of editing directions: the paper's equation (1), what is trained of it, and its file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from hfld import checkpoints
+
+INITIAL_STD = 0.02
+FLATTEST = 1e-6  # of the longest axis
+RIDGE = 3e-3  # added to the variance of each score, which is .25 at most
+
+
+def edit_latents(ws: Tensor, delta: Tensor, T: Tensor) -> Tensor:
+    """Equation (1) of the paper: ws' = ws + sum_a delta_a T_a, delta_a being a change of score.
+
+    [N, L, w_dim], [N, A], [A, L, w_dim] -> [N, L, w_dim]
+    """
+    return ws + torch.einsum("na,ald->nld", delta, T)
 
 
 @dataclass(frozen=True)
@@ -37,15 +46,6 @@ class Directions:
                 f"{path} holds no direction matrix: {sorted(missing)} missing; train it with 02_directions"
             )
         return cls(tensors["T"], tuple(metadata["attributes"]), metadata["method"], metadata)
-
-
-INITIAL_STD = 0.02
-
-
-FLATTEST = 1e-6  # of the longest axis
-
-
-RIDGE = 3e-3  # added to the variance of each score, which is .25 at most
 
 
 class DirectionMatrix(nn.Module):
@@ -85,7 +85,7 @@ class DirectionMatrix(nn.Module):
         return moved.square().sum(dim=2).mean(dim=1)
 
     def forward(self, ws: Tensor, delta: Tensor) -> Tensor:  # [N, L, w_dim], [N, A] -> [N, L, w_dim]
-        return ws + torch.einsum("na,ald->nld", delta, self.T.expand(-1, ws.shape[1], -1))
+        return edit_latents(ws, delta, self.T.expand(-1, ws.shape[1], -1))
 
 
 def principal_axes(w: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def principal_axes(w: Tensor) -> Tensor:
     return (axes * variances.clamp(min=least).sqrt()).T.to(w)
 
 
-def regressed(w: Tensor, scores: Tensor, axes: Tensor | None) -> Tensor:
+def ridge_start(w: Tensor, scores: Tensor, axes: Tensor | None) -> Tensor:
     """Coordinates [A, 1, w_dim] of the T that explains w [N, w_dim] best by attribute scores [N, A].
 
     Ridge regression w ~ mean + scores T: row a is how w differs where score a does and the other given ones

@@ -1,17 +1,18 @@
+import functools
 from dataclasses import replace
 
 import pytest
 import torch
 from toy_world import ROWS, W_DIM, toy_models
 
-from hfld import directions
 from hfld.config import DirectionsConfig
-from hfld.directions import DirectionMatrix, Directions, principal_axes, regressed
+from hfld.directions import DirectionMatrix, Directions, principal_axes, ridge_start
 from hfld.losses import adversarial_loss
 from hfld.models import Models
+from hfld.training import directions as module
 from hfld.training.directions import train_directions
-from hfld.training.loop import TrainingDiverged
-from hfld.training.objective import edit_terms, originals, sample_targets
+from hfld.training.loop import Run, TrainingDiverged
+from hfld.training.objective import edit_chances, loss_terms, sample_targets, unedited_batch
 
 CONFIG = DirectionsConfig(
     preset="custom",
@@ -83,7 +84,7 @@ def test_attributes_in_focus_are_edited_more_often():
     assert 2.5 < share[0] / share[1:].mean() < 3.5  # waiting for a change evens it out a little
     torch.testing.assert_close(share[1:], share[1:].mean().expand(4), atol=0.02, rtol=0)
     config = replace(CONFIG, focus=("Attractive",), focus_weight=4.0)
-    assert directions.edit_chances(config, config.attributes).tolist() == [1, 1, 4]
+    assert edit_chances(config, config.attributes).tolist() == [1, 1, 4]
 
 
 def test_targets_are_clamped_and_delta_leads_to_them():
@@ -108,12 +109,14 @@ def test_targets_are_clamped_and_delta_leads_to_them():
 
 def test_gradient_reaches_T_only():
     models = toy_models()
-    original = originals(models, models.latents(4, seed=1, split="train"), columns=[0, 1], precision="fp32")
+    original = unedited_batch(
+        models, models.latents(4, seed=1, split="train"), columns=[0, 1], precision="fp32"
+    )
     matrix = DirectionMatrix(attributes=2, rows=ROWS, w_dim=W_DIM, seed=0)
     delta, target = sample_targets(original.scores, sampling="delta", generator=torch.Generator())
     names = ("regression", "content", "adversarial", "landmark")
     config = replace(CONFIG, lambda_landmark=1.0)
-    terms = edit_terms(models, matrix, original, delta, target, columns=[0, 1], config=config, terms=names)
+    terms = loss_terms(models, matrix, original, delta, target, columns=[0, 1], config=config, terms=names)
     assert all(term.shape == (4,) for term in terms.values())
     for name in names:
         (gradient,) = torch.autograd.grad(terms[name].mean(), matrix.coordinates, retain_graph=True)
@@ -148,8 +151,8 @@ def test_an_axis_along_which_nothing_varies_has_an_inverse():
     w = torch.randn(500, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.0, 2.0, 0.0])
     axes = principal_axes(w)
     scores = w[:, :1].sigmoid()
-    assert regressed(w, scores, axes).isfinite().all()
-    assert (regressed(w, scores, axes)[0, 0] @ axes)[[1, 3]].abs().max() < 1e-4
+    assert ridge_start(w, scores, axes).isfinite().all()
+    assert (ridge_start(w, scores, axes)[0, 0] @ axes)[[1, 3]].abs().max() < 1e-4
 
 
 def test_an_edits_length_is_its_mahalanobis_distance():
@@ -188,7 +191,7 @@ def test_regression_finds_the_T_that_made_the_latents(whitened):
     w = 7 + scores @ T + 0.05 * torch.randn(2000, 6, generator=generator)
     axes = principal_axes(w) if whitened else None
     matrix = DirectionMatrix(attributes=3, rows=4, w_dim=6, seed=0, axes=axes)
-    matrix.start_at(regressed(w, scores, axes))
+    matrix.start_at(ridge_start(w, scores, axes))
     assert matrix.coordinates.requires_grad
     found = matrix.T.detach()
     assert (found == found[:, :1]).all()  # every row of ws moves alike
@@ -211,8 +214,7 @@ def test_either_way_resumes(tmp_path, whiten):
     whole = fit(tmp_path / "a", steps=8, whiten=whiten, schedule="constant")
     models, config = toy_models(), replace(CONFIG, steps=8, whiten=whiten, schedule="constant")
     with pytest.MonkeyPatch.context() as patch:
-        train = directions.train
-        patch.setattr(directions, "train", lambda **arguments: train(**arguments, max_seconds=0.0))
+        patch.setattr(module, "Run", functools.partial(Run, max_seconds=0.0))
         for _ in range(7):
             train_directions(models, config, method="baseline", run_dir=tmp_path / "b", progress=False)
     again = train_directions(models, config, method="baseline", run_dir=tmp_path / "b", progress=False)
@@ -221,11 +223,10 @@ def test_either_way_resumes(tmp_path, whiten):
 
 def test_resuming_keeps_the_axes_it_began_with(tmp_path, monkeypatch):
     whole = fit(tmp_path / "a", whiten=True)
-    train = directions.train
     with monkeypatch.context() as patch:
-        patch.setattr(directions, "train", lambda **arguments: train(**arguments, max_seconds=0.0))
+        patch.setattr(module, "Run", functools.partial(Run, max_seconds=0.0))
         fit(tmp_path / "b", whiten=True)
-    monkeypatch.setattr(directions, "principal_axes", lambda w: -principal_axes(w))  # another machine's signs
+    monkeypatch.setattr(module, "principal_axes", lambda w: -principal_axes(w))  # another machine's signs
     assert torch.equal(whole.T, fit(tmp_path / "b", whiten=True).T)
 
 
@@ -261,24 +262,18 @@ def test_hfld_of_weight_zero_is_the_baseline(tmp_path):
 
 def interrupt(monkeypatch, tmp_path, *, at, **given):
     """A training that ends before step `at`."""
-    train, calls = directions.train, []
+    batch = module.Training.batch
 
-    def interrupted(**arguments):
-        step = arguments["step"]
+    def stop(training, i):
+        if i == at:
+            raise KeyboardInterrupt
+        return batch(training, i)
 
-        def stop(i):
-            if i == at:
-                calls.append(i)
-                raise KeyboardInterrupt
-            return step(i)
-
-        return train(**{**arguments, "step": stop, "save_every": 2})
-
-    monkeypatch.setattr(directions, "train", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, **given)
-    monkeypatch.setattr(directions, "train", train)
-    assert calls == [at]
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Training, "batch", stop)
+        patch.setattr(module, "Run", lambda *a, **k: Run(*a, **{**k, "save_every": 2}))
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path, **given)
 
 
 def test_resumed_is_uninterrupted(tmp_path, monkeypatch):
@@ -345,16 +340,9 @@ def test_a_term_needs_its_network(tmp_path):
     fit(tmp_path, models=toy_models(landmarks=False))
 
 
-def test_official_preset_reads_the_reference():
-    config = replace(CONFIG, preset="official").for_method("hfld")
-    assert (config.steps, config.batch, config.lr) == (50_000, 4, 1e-4)
-    assert (config.sampling, config.discriminator, config.pool) == ("uniform", "random", 0)
-    assert (config.lambda_landmark, config.landmark_norm) == (768, "l1")  # the reference has no such term
-
-
 def test_a_random_discriminator_is_another_one(tmp_path):
     models = toy_models()
-    fresh = directions._with_random_weights(models.discriminator, seed=1)
+    fresh = module._with_random_weights(models.discriminator, seed=1)
     images = models.images(models.ws(models.latents(4, seed=0, split="test")))
     before, after = models.discriminator(images), fresh(images)
     assert not torch.allclose(adversarial_loss(before), adversarial_loss(after))
@@ -411,7 +399,7 @@ def test_precision_of_a_gpu_holds_while_it_trains(tmp_path, monkeypatch, precisi
         return cudnn.benchmark, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
     seen, before = [], flags()
-    monkeypatch.setattr("hfld.directions.train", lambda **_: seen.append(flags()) or [])
+    monkeypatch.setattr(module.Training, "run", lambda *_, **__: seen.append(flags()) or [])
     config = replace(CONFIG, precision=precision)
     train_directions(toy_models(), config, method="hfld", run_dir=tmp_path, progress=False)
     assert seen == [(True, precision != "fp32", precision != "fp32")]

@@ -1,13 +1,15 @@
+import functools
+
 import numpy as np
 import pytest
 import torch
 
-from hfld import landmarks
 from hfld.attributes import REGIONS
 from hfld.checkpoints import load_network, save_network
 from hfld.config import LandmarksConfig
 from hfld.landmarks import cumulative_error, landmark_report, normalized_errors, predict
-from hfld.training import augment as augmentation
+from hfld.training import augment
+from hfld.training import landmarks as training
 from hfld.training.landmarks import train_landmarks
 
 CONFIG = LandmarksConfig(
@@ -89,7 +91,7 @@ def test_it_learns_where_things_are(tmp_path):
 def test_it_trains_with_the_augmentation_for_photographs(tmp_path):
     images, true = spots(32)
     trained = train_landmarks(
-        images, true, CONFIG, run_dir=tmp_path, augmentation=augmentation.augment, progress=False
+        images, true, CONFIG, run_dir=tmp_path, augmentation=augment.augment, progress=False
     )
     plain = train_landmarks(images, true, CONFIG, run_dir=tmp_path, progress=False)  # not that run resumed
     assert trained.metadata["augmentation"] == "augment"
@@ -101,7 +103,7 @@ def test_it_starts_from_the_mean_face_and_a_seed(tmp_path):
     _, true = spots(16)
     mean = torch.as_tensor(true.mean(axis=0))
     arguments = {"depth": 18, "width": 4, "outputs": 212, "stem": "half"}
-    first, same, other = (landmarks._initialised(arguments, mean=mean, seed=s) for s in (1, 1, 2))
+    first, same, other = (training._initialised(arguments, mean=mean, seed=s) for s in (1, 1, 2))
     assert torch.equal(first.fc.bias, mean.flatten())
     assert torch.equal(first.conv1.weight, same.conv1.weight)
     assert not torch.equal(first.conv1.weight, other.conv1.weight)
@@ -110,8 +112,7 @@ def test_it_starts_from_the_mean_face_and_a_seed(tmp_path):
 def test_resumed_is_uninterrupted(tmp_path, monkeypatch):
     images, true = spots(32)
     whole = train_landmarks(images, true, CONFIG, run_dir=tmp_path / "whole", progress=False)
-    train = landmarks.train
-    monkeypatch.setattr(landmarks, "train", lambda **a: train(**{**a, "max_seconds": 0.0}))
+    monkeypatch.setattr(training, "train", functools.partial(training.train, max_seconds=0.0))
     for _ in range(CONFIG.steps):  # each call does one step
         parts = train_landmarks(images, true, CONFIG, run_dir=tmp_path / "parts", progress=False)
     for a, b in zip(whole.network.state_dict().values(), parts.network.state_dict().values(), strict=True):

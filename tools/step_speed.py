@@ -31,8 +31,8 @@ from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import CONFIG_F, Discriminator, Generator
 from hfld.networks.vgg import VGG19Features
 from hfld.training.directions import BETAS
-from hfld.training.graphs import compiled, recorded
-from hfld.training.objective import edit_terms, originals, term_weights
+from hfld.training.graphs import capture, compile_models
+from hfld.training.objective import loss_terms, term_weights, unedited_batch
 from tools.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize
 
 COLUMNS = list(range(len(ATTRIBUTES)))
@@ -124,18 +124,18 @@ def make_step(
     config = replace(config, precision=precision, batch=setting.batch)
     schedule = weight_schedule(term_weights(config), setting.every)
     optimizer = torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS, capturable=setting.graphs)
-    pool = originals(models, latents, columns=COLUMNS, precision=precision) if setting.pool else None
+    pool = unedited_batch(models, latents, columns=COLUMNS, precision=precision) if setting.pool else None
 
     def update(z: Tensor, changes: Tensor, weights: Mapping[str, float]) -> None:
         optimizer.zero_grad(set_to_none=not setting.graphs)
         if pool is None:
-            original = originals(models, z, columns=COLUMNS, precision=precision)
+            original = unedited_batch(models, z, columns=COLUMNS, precision=precision)
         else:
             original = pool[z]
         target = (original.scores + changes).clamp(0, 1)
         delta = target - original.scores
         arguments = {"columns": COLUMNS, "config": config, "terms": tuple(weights)}
-        terms = edit_terms(models, matrix, original, delta, target, **arguments)
+        terms = loss_terms(models, matrix, original, delta, target, **arguments)
         torch.stack([weights[name] * term.mean() for name, term in terms.items()]).sum().backward()
         optimizer.step()
 
@@ -157,7 +157,7 @@ def prepared(models: Models, setting: Setting) -> Models:
         network.to(memory_format=layout)
     for network in models.networks().values():
         network.requires_grad_(not setting.frozen)
-    return compiled(models) if setting.compiled else models
+    return compile_models(models) if setting.compiled else models
 
 
 def measure(
@@ -176,7 +176,7 @@ def measure(
         total = count_work(lambda: step(*inputs))  # warms up as well
         work = Work(flops=total.flops // setting.every, bytes=total.bytes // setting.every)
     if setting.graphs:
-        step = recorded(step, *inputs)
+        step = capture(step, *inputs)
     step(*inputs)
     seconds, processor = [], []
     for _ in range(repeats):
@@ -207,7 +207,7 @@ def bench(
 ) -> pd.DataFrame:
     """One row per setting; one that fails (memory, no compiler) has the reason instead of numbers."""
     profile = load_profile(name)
-    config = replace(profile.directions.resolved(), attributes="all")
+    config = replace(profile.directions, attributes="all")
     device = device or pick_device("auto")
     sizes = {"size": profile.world.size, "width": width, "read_at": profile.world.read_at, "device": device}
     best: dict[str, tuple[float, float]] = {}

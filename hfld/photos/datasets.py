@@ -7,7 +7,6 @@ of landmarks, and all labels. Checked before use: `PhotoSet.store`, through whic
 every picture, so one that is cut off is named there.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES, index_of
+from hfld.images import sha256
 from hfld.photos.photo_set import PhotoSet
 from hfld.photos.reading import find_pictures, picture_size
 
@@ -137,8 +137,8 @@ def load_jd(root: Path) -> Splits:
 
 def _validation_tenth(names: Iterable[str]) -> np.ndarray:
     """1 for the tenth that is for validation, else 0: a name keeps its split when others come and go."""
-    digests = [hashlib.sha256(name.encode()).digest()[:8] for name in names]
-    return np.array([int(int.from_bytes(digest) / 2**64 < 0.1) for digest in digests])
+    place = np.array([int(sha256(name.encode())[:16], base=16) / 2**64 for name in names])
+    return np.where(place < 0.1, 1, 0)
 
 
 def source(path: Path) -> str:

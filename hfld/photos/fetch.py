@@ -19,6 +19,7 @@ import requests
 from tqdm import tqdm
 
 from hfld.config import ROOT, Profile, load_profile
+from hfld.images import sha256
 from hfld.photos.judges import DEEPFACE, EMOTION, IDENTITY
 
 TIMEOUT = 10.0  # seconds without an answer
@@ -145,7 +146,7 @@ def fetch(wanted: Iterable[Item], *, root: Path) -> dict[Item, str]:
                 errors.append(f"{host}: not tried again")
                 continue
             try:
-                download(url, root / item.path, sha256=item.sha256)
+                download(url, root / item.path, digest=item.sha256)
                 break
             except (requests.ConnectionError, requests.Timeout) as error:
                 silent.add(host)
@@ -162,10 +163,10 @@ def present(item: Item, root: Path) -> bool:
     path = root / item.path
     if path.is_dir():
         return any(file.is_file() and not file.name.startswith(".") for file in path.rglob("*"))
-    return path.is_file() and item.sha256 in ("", pooch.file_hash(str(path)))
+    return path.is_file() and item.sha256 in ("", sha256(path))
 
 
-def download(url: str, path: Path, *, sha256: str = "") -> None:
+def download(url: str, path: Path, *, digest: str = "") -> None:
     """The file at an address. OSError if it does not come, ValueError if it has another digest.
 
     pooch does not resume. Where the digest tells in the end whether the parts fit, a download goes on from
@@ -174,7 +175,7 @@ def download(url: str, path: Path, *, sha256: str = "") -> None:
     part = path.with_name(f"{path.name}.part")
 
     def receive(url: str, output_file: str, _: object) -> None:
-        start = part.stat().st_size if sha256 and part.is_file() else 0
+        start = part.stat().st_size if digest and part.is_file() else 0
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         with requests.get(url, stream=True, timeout=TIMEOUT, headers=headers) as response:
             if response.status_code != requests.codes.range_not_satisfiable:  # else there is no more
@@ -188,7 +189,7 @@ def download(url: str, path: Path, *, sha256: str = "") -> None:
                         bar.update(file.write(block))
         part.replace(output_file)
 
-    pooch.retrieve(url, sha256 or None, fname=path.name, path=path.parent, downloader=receive)
+    pooch.retrieve(url, digest or None, fname=path.name, path=path.parent, downloader=receive)
 
 
 def listing(missing: Mapping[Item, str], root: Path) -> str:

@@ -1,11 +1,9 @@
 """Photographs on disk, read as squares when asked for, with landmarks and attributes where known."""
 
-import hashlib
 import json
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES
+from hfld.images import cached_arrays, sha256
 from hfld.photos.alignment import center_quad, crop, ffhq_quad
 from hfld.photos.reading import read_picture
 
@@ -72,18 +71,8 @@ class PhotoSet:
         Every photo is decoded when they are made; ValueError names one that cannot be.
         """
         made = Path(folder) / f"photos_{len(self)}x{size}_{frame}_{self._digest(size, frame)}"
-        if not made.is_dir():
-            made.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{made.name}.", dir=made.parent))
-            try:
-                self._write(temporary, size=size, frame=frame)
-                temporary.chmod(0o755)
-                if not made.is_dir():  # another process may have been faster
-                    temporary.rename(made)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-        images = np.load(made / "images.npy", mmap_mode="r")
-        return images, None if self.landmarks is None else np.load(made / "landmarks.npy")
+        arrays = cached_arrays(made, partial(self._write, size=size, frame=frame))
+        return arrays["images"], arrays.get("landmarks")
 
     def _write(self, folder: Path, *, size: int, frame: Frame) -> None:
         shape = (len(self), size, size, 3)
@@ -105,6 +94,5 @@ class PhotoSet:
 
     def _digest(self, size: int, frame: Frame) -> str:
         stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self.files]
-        digest = hashlib.sha256(json.dumps([size, frame, stats]).encode())
-        digest.update(b"" if self.landmarks is None else np.ascontiguousarray(self.landmarks).tobytes())
-        return digest.hexdigest()[:12]
+        landmarks = b"" if self.landmarks is None else self.landmarks
+        return sha256(json.dumps([size, frame, stats]).encode(), landmarks)[:12]

@@ -1,6 +1,5 @@
 """From a state to pixels: sources, edits in target units, held scores, layer ranges."""
 
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,12 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
-from hfld.checkpoints import sha256
 from hfld.config import InversionConfig, Profile
-from hfld.editors import EDITORS, Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
-from hfld.editors.base import CAP
+from hfld.editors import (
+    EDITORS,
+    Editor,
+    ExpressionLock,
+    directions_file,
+    editor_file,
+    make_editor,
+    strength_for,
+)
 from hfld.evaluation.judges import Judges, read, state_hash
-from hfld.images import to_uint8
+from hfld.images import sha256, to_uint8
 from hfld.models import Models, pick_device, reuse_memory
 from hfld.portraits.world import PortraitWorld, world_of
 from hfld.studio.latest_queue import Overtaken
@@ -29,6 +34,7 @@ NETWORKS = ("generator", "regressor")
 ALWAYS_OFFERED = ("hfld", "baseline")
 """The second stands beside the first."""
 
+MAX_PREVIEW_STRENGTH = 8.0  # in the editor's own unit
 MAX_RESULTS = 32  # that are kept; a trajectory of two editors is 14
 MAX_TUNED = 8  # generators that were tuned to photos, which the history may go back to
 
@@ -239,7 +245,9 @@ class Engine:
             attribute: strength * self._factors.get((state.source, name, attribute), 1.0)
             for attribute, strength in self._native(original, name, state.targets).items()
         }
-        largest = {a: float(np.clip(s, -CAP, CAP)) for a, s in strengths.items()}
+        largest = {
+            a: float(np.clip(s, -MAX_PREVIEW_STRENGTH, MAX_PREVIEW_STRENGTH)) for a, s in strengths.items()
+        }
         return self._compose(self.editors[name], original.ws, largest, state.layers)
 
     @torch.no_grad()  # not inference_mode: an expression lock takes gradients of its own
@@ -256,9 +264,9 @@ class Engine:
 
     def _native(self, original: Face, name: str, targets: Mapping[str, float]) -> dict[str, float]:
         """Strengths in the editor's own unit, the missing score."""
-        scores, editor, known = torch.from_numpy(original.scores)[None], self.editors[name], self.known(name)
+        scores, known = torch.from_numpy(original.scores), self.known(name)
         return {
-            attribute: float(reach(editor, original.ws, attribute, target, lambda ws: scores).strength)
+            attribute: float(strength_for(target, scores[attribute_index(attribute)]))
             for attribute, target in targets.items()
             if attribute in known
         }
@@ -322,7 +330,4 @@ def _hashes_of(models: Models, editors: Mapping[str, Editor]) -> dict[str, str]:
 
 def _hashes_of_editors(editors: Mapping[str, Editor]) -> dict[str, str]:
     matrices = {name: editor.T for name, editor in editors.items() if hasattr(editor, "T")}
-    return {
-        name: hashlib.sha256(T.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()
-        for name, T in matrices.items()
-    }
+    return {name: sha256(T.detach().cpu().float().numpy()) for name, T in matrices.items()}

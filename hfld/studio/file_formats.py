@@ -4,6 +4,7 @@ import io
 import json
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from hfld.images import replacing
 from hfld.photos import reading
 from hfld.photos.synthetic import MARKS, RECIPE_KEY, xmp
 
@@ -118,20 +120,13 @@ def mp4(frames: Sequence[np.ndarray]) -> bytes:
 def write_together(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
     """Write files under free names: the second seed7.png becomes seed7-2.png, with its companions."""
     files = list(files)
-    folder.mkdir(parents=True, exist_ok=True)
     number = 1
     while any((folder / _numbered(name, number)).exists() for name, _ in files):
         number += 1
     paths = [folder / _numbered(name, number) for name, _ in files]
-    hidden = [path.with_name(f".{path.name}.tmp") for path in paths]
-    try:
-        for path, (_, content) in zip(hidden, files, strict=True):
-            path.write_bytes(content)
-        for temporary, path in zip(hidden, paths, strict=True):
-            temporary.replace(path)
-    finally:  # a full disk leaves neither half a file nor a temporary one
-        for path in hidden:
-            path.unlink(missing_ok=True)
+    with ExitStack() as stack:  # all or none: a full disk leaves neither half a file nor a temporary one
+        for path, (_, content) in zip(paths, files, strict=True):
+            stack.enter_context(replacing(path)).write_bytes(content)
     return paths
 
 

@@ -1,6 +1,5 @@
 """One's own photo in the editor: from a picture file to a latent, in the background and in words."""
 
-import hashlib
 import math
 import threading
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from hfld.images import to_uint8
+from hfld.images import sha256, to_uint8
 from hfld.inversion import Fidelity, Inversion, Progress, fidelity, invert, tune
 from hfld.photos.own_photo import Photo, open_photo
 from hfld.studio.engine import Engine
@@ -48,9 +47,7 @@ class OwnFace:
     @cached_property
     def digest(self) -> str:
         """sha256 of the picture and of the square of the chosen face."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.photo.picture))
-        digest.update(self.photo.quad.corners.astype("<f4").tobytes())
-        return digest.hexdigest()
+        return sha256(self.photo.picture, self.photo.quad.corners.astype("<f4"))
 
     @cached_property
     def preview(self) -> Photo:

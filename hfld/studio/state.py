@@ -1,6 +1,5 @@
 """What a person has chosen in the editor, as values that never change, and the history of these values."""
 
-import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import ATTRIBUTES, attribute_index
+from hfld.images import sha256
 
 LARGEST_SEED = 2**31 - 1
 MAX_NAME = 24  # letters
@@ -47,7 +47,7 @@ class Source:
         if not bool(ws.isfinite().all()):
             raise ValueError("the latent holds values that are not finite")
         photo, tuned = str(photo)[:64], str(tuned)[:64]
-        digest = hashlib.sha256(ws.contiguous().numpy().tobytes() + f"{photo}{tuned}".encode()).hexdigest()
+        digest = sha256(ws.numpy(), f"{photo}{tuned}".encode())
         name = re.sub(r"[^\w-]+", "-", str(name)).strip("-")[:MAX_NAME]
         return cls(ws=ws.contiguous().clone(), key=digest, photo=photo, name=name, tuned=tuned)
 

@@ -1,8 +1,6 @@
-"""The training of T, with and without the landmark loss.
+"""The training of T: the one loop that minimises the paper's final loss, `hfld.losses.total_loss`.
 
-    L = lambda_1 L_reg + lambda_2 L_c + lambda_3 L_D + lambda_4 L_h
-
-The baseline (Enjoy Your Editing) is the same with lambda_4 = 0.
+The baseline (Enjoy Your Editing) and HFLD differ in the weight of the landmark term, in nothing else.
 """
 
 import argparse
@@ -12,38 +10,31 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import METHODS, DirectionsConfig, load_profile
-from hfld.directions import DirectionMatrix, Directions, principal_axes, regressed
-from hfld.losses import regression_loss
+from hfld.directions import DirectionMatrix, Directions, principal_axes, ridge_start
+from hfld.losses import regression_loss, total_loss
 from hfld.models import Models, pick_device
 from hfld.training.distributed import ALONE, Team, join, leave
-from hfld.training.graphs import Function, compiled, lazily, tuned
-from hfld.training.loop import batch_indices, cosine_schedule, run_folder, train
+from hfld.training.graphs import Function, capture_on_first_call, compile_models, cuda_flags
+from hfld.training.loop import Run, batch_indices, cosine_schedule, run_folder, set_learning_rates
 from hfld.training.objective import (
-    Originals,
+    Unedited,
     edit_chances,
-    edit_terms,
-    originals,
+    loss_terms,
     sample_targets,
     term_weights,
+    unedited_batch,
 )
 
 BETAS = (0.5, 0.99)
-
-
-AXES_FROM = 20_000  # latents
-
-
-POOLS_APART = 1_000_003  # seeds
-
-
-LONG = 5000  # steps that are worth a compilation
+LATENTS_OF_AXES = 20_000
+SEEDS_BETWEEN_POOLS = 1_000_003
+STEPS_WORTH_COMPILING = 5000
 
 
 def train_directions(
@@ -57,13 +48,248 @@ def train_directions(
     graphs: bool | None = None,  # CUDA graphs (hfld.training.graphs); None: on a GPU
     compile: bool | None = None,  # torch.compile; None: on a GPU, if the training is long
 ) -> Directions:
-    """Train T. Methods differ in the weight of the landmark term and the space (W+ or W), in nothing else."""
+    """Train T for the attributes of `config`: together, or (`joint: false`) one after the other."""
     config = config.for_method(method)
-    attributes = ATTRIBUTES if config.attributes == "all" else tuple(config.attributes)
+    _check(models, config, team)
     on_gpu = torch.device(models.device).type == "cuda"
-    graphs = on_gpu if graphs is None else graphs
-    compile = on_gpu and config.steps >= LONG if compile is None else compile
-    _require_networks(models, term_weights(config))
+    if config.discriminator == "random" and models.discriminator is not None:
+        models = replace(models, discriminator=_with_random_weights(models.discriminator, seed=config.seed))
+    attributes = ATTRIBUTES if config.attributes == "all" else tuple(config.attributes)
+    groups = [attributes] if config.joint else [(name,) for name in attributes]
+    runs = []
+    for names in groups:
+        with cuda_flags(config.precision):
+            training = Training(
+                models,
+                config,
+                names,
+                team=team,
+                graphs=on_gpu if graphs is None else graphs,
+                compile=on_gpu and config.steps >= STEPS_WORTH_COMPILING if compile is None else compile,
+            )
+            label = method if config.joint else f"{method} {names[0]}"
+            history = training.run(run_dir, progress=progress, name=label)
+            runs.append((training.T, history, training.validation.rows))
+    labels = [{} if config.joint else {"attribute": names[0]} for names in groups]
+    return Directions(
+        T=torch.cat([T for T, _, _ in runs]),
+        attributes=attributes,
+        method=method,
+        metadata={"config": asdict(config), "hashes": dict(models.hashes)},
+        history=[{**label, **row} for label, (_, rows, _) in zip(labels, runs, strict=True) for row in rows],
+        validation=[
+            {**label, **row} for label, (_, _, rows) in zip(labels, runs, strict=True) for row in rows
+        ],
+    )
+
+
+class Training:
+    """The training of the rows of T for some attributes: what a step edits, what it costs, the loop."""
+
+    def __init__(
+        self,
+        models: Models,
+        config: DirectionsConfig,
+        names: tuple[str, ...],  # of the attributes
+        *,
+        team: Team,
+        graphs: bool,
+        compile: bool,
+    ) -> None:
+        self.models, self.config, self.names, self.team, self.graphs = models, config, names, team, graphs
+        self.columns = [attribute_index(name) for name in names]
+        self.chances = edit_chances(config, names)
+        self.weights = term_weights(config)
+        self.every = {"adversarial": config.adversarial_every, "content": config.content_every}
+        self.fast = compile_models(models) if compile else models
+        self.pool = functools.lru_cache(maxsize=1)(self._pool)
+        self.fresh = capture_on_first_call(self._fresh) if graphs else self._fresh
+        self.captured = functools.cache(self._captured)
+        self.matrix = self._initial_matrix()
+        held_out = models.latents(config.validation_latents, seed=config.seed, split="validation")
+        self.validation = ValidationLog(
+            models, self.matrix, self._unedited(held_out), names=names, config=config
+        )
+
+    @property
+    def T(self) -> Tensor:  # [A, L, w_dim]
+        return self.matrix.T.detach().cpu().expand(-1, self.models.generator.num_ws, -1).contiguous()
+
+    def run(self, run_dir: Path, *, progress: bool, name: str) -> list[dict[str, float]]:
+        """Minimise the final loss; the log of its weighted terms."""
+        config, matrix = self.config, self.matrix
+        optimizer = torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS)
+        schedule = cosine_schedule(config.steps) if config.schedule == "cosine" else lambda i: 1.0
+        fingerprint = {
+            "config": asdict(config),
+            "attributes": list(self.names),
+            "hashes": dict(self.models.hashes),
+        }
+        code = (Training, loss_terms, DirectionMatrix, regression_loss)
+        steps = Run(
+            run_folder(run_dir, fingerprint, code=code),
+            steps=config.steps,
+            state={"matrix": matrix, "optimizer": optimizer, "validation": self.validation},
+            fingerprint=fingerprint,
+            log_every=max(1, config.steps // 100),
+            save_every=max(1, config.steps // 10),
+            progress=progress,
+            name=name,
+            team=self.team,
+        )
+        for i in steps:
+            set_learning_rates(optimizer, [config.lr], schedule(i))
+            unedited, delta, target = self.batch(i)
+            terms, weights = self.terms(i, unedited, delta, target)
+            total, weighted = total_loss(terms, weights)
+            steps.record(weighted)
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            self.team.average_gradients(matrix)
+            optimizer.step()
+            if (i + 1) % config.validate_every == 0 or i + 1 == config.steps:
+                self.validation.measure(i + 1)
+        return steps.history
+
+    def batch(self, i: int) -> tuple[Unedited, Tensor, Tensor]:
+        """What step i edits, by how much and to which scores: this process's share of the batch."""
+        config, rows = self.config, self.team.rows(self.config.batch)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
+        if not config.pool:
+            z = torch.randn(config.batch, self.models.z_dim, generator=generator)[rows]
+            unedited = Unedited(*self.fresh(z.to(self.models.device)))
+        else:
+            index = batch_indices(i, count=config.pool, batch=config.batch, seed=config.seed)
+            unedited = self.pool(i // config.refresh if config.refresh else 0)[index[rows]]
+        delta, target = sample_targets(
+            unedited.scores,
+            sampling=config.sampling,
+            edited=config.edited,
+            chance=self.chances,
+            generator=generator,
+            batch=config.batch,
+            rows=rows,
+        )
+        return unedited, delta, target
+
+    def terms(
+        self, i: int, unedited: Unedited, delta: Tensor, target: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The loss terms of step i and their weights; one that is due in every n-th step counts n times."""
+        due = tuple(name for name in self.weights if i % self.every.get(name, 1) == 0)
+        values = self.captured(due)(*unedited.tensors(), delta, target)
+        terms = dict.fromkeys(self.weights, torch.zeros((), device=self.models.device))
+        weights = {name: weight * self.every.get(name, 1) for name, weight in self.weights.items()}
+        return {**terms, **dict(zip(due, values, strict=True))}, weights
+
+    def _captured(self, due: tuple[str, ...]) -> Function:
+        """Tensors of a batch -> the terms `due`, one value per sample; a CUDA graph where asked."""
+
+        def function(*values: Tensor) -> tuple[Tensor, ...]:
+            *parts, delta, target = values
+            terms = loss_terms(
+                self.fast,
+                self.matrix,
+                Unedited(*parts),
+                delta,
+                target,
+                columns=self.columns,
+                config=self.config,
+                terms=due,
+            )
+            return tuple(terms[name] for name in due)
+
+        return capture_on_first_call(function, trained=self.matrix) if self.graphs else function
+
+    def _unedited(self, z: Tensor) -> Unedited:
+        return unedited_batch(self.models, z, columns=self.columns, precision=self.config.precision)
+
+    def _fresh(self, z: Tensor) -> tuple[Tensor, ...]:
+        batch = unedited_batch(self.fast, z, columns=self.columns, precision=self.config.precision)
+        return batch.tensors()
+
+    def _pool(self, number: int) -> Unedited:
+        seed = self.config.seed + number * SEEDS_BETWEEN_POOLS
+        return self._unedited(self.models.latents(self.config.pool, seed=seed, split="train"))
+
+    def _initial_matrix(self) -> DirectionMatrix:
+        config, models = self.config, self.models
+        probe = models.ws(models.latents(1, seed=config.seed, split="train"))
+        axes = None
+        if config.whiten:
+            w = models.ws(models.latents(LATENTS_OF_AXES, seed=config.seed, split="train"))[:, 0]
+            axes = self.team.share(principal_axes(w))
+        matrix = DirectionMatrix(
+            attributes=len(self.names),
+            rows=1 if config.space == "w" else probe.shape[1],
+            w_dim=probe.shape[2],
+            seed=config.seed,
+            axes=axes,
+        ).to(models.device)
+        if config.start == "regressed":
+            first = self.pool(0)
+            matrix.start_at(self.team.share(ridge_start(first.ws[:, 0], first.scores, axes)))
+        return matrix
+
+
+class ValidationLog:
+    """Losses on held-out latents and fixed targets: weighted terms, their total, the drift in px of 256."""
+
+    def __init__(
+        self,
+        models: Models,
+        matrix: DirectionMatrix,
+        unedited: Unedited,
+        *,
+        names: tuple[str, ...],  # the attributes of the scores
+        config: DirectionsConfig,
+        batch: int = 32,
+    ) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._models, self._matrix, self._config = models, matrix, config
+        self._columns = [attribute_index(name) for name in names]
+        delta, target = sample_targets(
+            unedited.scores,
+            sampling=config.sampling,
+            edited=config.edited,
+            chance=edit_chances(config, names),
+            generator=torch.Generator().manual_seed(config.seed),
+        )
+        chunks = torch.arange(len(delta)).split(models.chunk(batch))
+        self._batches = [(unedited[chunk], delta[chunk], target[chunk]) for chunk in chunks]
+
+    @torch.no_grad()
+    def measure(self, step: int) -> None:
+        weights = term_weights(self._config)
+        pixels = replace(self._config, landmark_norm="l1", landmark_unit="pixel")
+        sums: dict[str, Tensor] = {}
+        for batch in self._batches:
+            args = (self._models, self._matrix, *batch)
+            terms = loss_terms(*args, columns=self._columns, config=self._config, terms=tuple(weights))
+            values = {name: weights[name] * value for name, value in terms.items()}
+            if self._models.landmarks is not None:
+                moved = loss_terms(*args, columns=self._columns, config=pixels, terms=("landmark",))
+                values["drift_px"] = moved["landmark"]
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0) + value.sum()
+        count = sum(len(delta) for _, delta, _ in self._batches)
+        means = {name: float(value) / count for name, value in sums.items()}
+        total = sum(value for name, value in means.items() if name in weights)
+        self.rows.append({"step": step, "total": total, **means})
+
+    def state_dict(self) -> dict[str, str]:
+        return {"rows": json.dumps(self.rows)}
+
+    def load_state_dict(self, state: Mapping[str, str]) -> None:
+        self.rows = json.loads(state["rows"])
+
+
+def _check(models: Models, config: DirectionsConfig, team: Team) -> None:
+    """ValueError where the settings cannot be trained with these networks and processes."""
+    networks = {"content": "perceptual", "adversarial": "discriminator", "landmark": "landmarks"}
+    for term, weight in term_weights(config).items():
+        if term in networks and getattr(models, networks[term]) is None:
+            raise ValueError(f"lambda_{term} is {weight} but there is no {networks[term]} network")
     if config.seed < 1:
         raise ValueError(
             f"seed: {config.seed}, expected 1 or more: with 0, steps would draw the test's latents"
@@ -79,209 +305,6 @@ def train_directions(
             f"batch: {config.batch} over {team.size} processes, expected a multiple of {group * team.size}: "
             f"the discriminator compares samples in groups of {group}"
         )
-    if config.discriminator == "random" and models.discriminator is not None:
-        models = replace(models, discriminator=_with_random_weights(models.discriminator, seed=config.seed))
-    groups = [attributes] if config.joint else [(name,) for name in attributes]
-    given = {
-        "method": method,
-        "run_dir": run_dir,
-        "progress": progress,
-        "team": team,
-        "graphs": graphs,
-        "compile": compile,
-    }
-    runs = []
-    for names in groups:
-        with tuned(config.precision):
-            runs.append(_train_group(models, config, names, **given))
-    return Directions(
-        T=torch.cat([T for T, _, _ in runs]),
-        attributes=attributes,
-        method=method,
-        metadata={"config": asdict(config), "hashes": dict(models.hashes)},
-        history=[row for _, rows, _ in runs for row in rows],
-        validation=[row for _, _, rows in runs for row in rows],
-    )
-
-
-def _train_group(
-    models: Models,
-    config: DirectionsConfig,
-    names: tuple[str, ...],
-    *,
-    method: str,
-    run_dir: Path,
-    progress: bool,
-    team: Team,
-    graphs: bool,
-    compile: bool,
-) -> tuple[Tensor, list[dict[str, Any]], list[dict[str, Any]]]:
-    columns = [attribute_index(name) for name in names]
-    weights = term_weights(config)
-    fingerprint = {"config": asdict(config), "attributes": list(names), "hashes": dict(models.hashes)}
-
-    def prepare(z: Tensor) -> Originals:
-        return originals(models, z, columns=columns, precision=config.precision)
-
-    probe = models.ws(models.latents(1, seed=config.seed, split="train"))
-    axes = None
-    if config.whiten:
-        w = models.ws(models.latents(AXES_FROM, seed=config.seed, split="train"))[:, 0]
-        axes = team.share(principal_axes(w))
-    matrix = DirectionMatrix(
-        attributes=len(names),
-        rows=1 if config.space == "w" else probe.shape[1],
-        w_dim=probe.shape[2],
-        seed=config.seed,
-        axes=axes,
-    ).to(models.device)
-    log = ValidationLog(
-        models,
-        matrix,
-        prepare(models.latents(config.validation_latents, seed=config.seed, split="validation")),
-        names=names,
-        config=config,
-    )
-
-    @functools.lru_cache(maxsize=1)
-    def pool(number: int) -> Originals:
-        return prepare(models.latents(config.pool, seed=config.seed + number * POOLS_APART, split="train"))
-
-    if config.start == "regressed":
-        first = pool(0)
-        matrix.start_at(team.share(regressed(first.ws[:, 0], first.scores, axes)))
-    rows = team.rows(config.batch)
-    chance = edit_chances(config, names)
-    every = {"adversarial": config.adversarial_every, "content": config.content_every}
-
-    fast = compiled(models) if compile else models
-
-    def fresh(z: Tensor) -> tuple[Tensor, ...]:
-        return originals(fast, z, columns=columns, precision=config.precision).tensors()
-
-    def losses(*values: Tensor, due: tuple[str, ...]) -> tuple[Tensor, ...]:
-        *parts, delta, target = values
-        given = {"columns": columns, "config": config, "terms": due}
-        terms = edit_terms(fast, matrix, Originals(*parts), delta, target, **given)
-        return tuple(terms[name] for name in due)
-
-    @functools.cache
-    def losses_of(due: tuple[str, ...]) -> Function:
-        function = functools.partial(losses, due=due)
-        return lazily(function, trained=matrix) if graphs else function
-
-    if graphs:
-        fresh = lazily(fresh)
-
-    def step(i: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + i)
-        if not config.pool:
-            z = torch.randn(config.batch, models.z_dim, generator=generator)[rows]
-            original = Originals(*fresh(z.to(models.device)))
-        else:
-            index = batch_indices(i, count=config.pool, batch=config.batch, seed=config.seed)
-            original = pool(i // config.refresh if config.refresh else 0)[index[rows]]
-        delta, target = sample_targets(
-            original.scores,
-            sampling=config.sampling,
-            edited=config.edited,
-            chance=chance,
-            generator=generator,
-            batch=config.batch,
-            rows=rows,
-        )
-        due = tuple(name for name in weights if i % every.get(name, 1) == 0)
-        terms = dict(zip(due, losses_of(due)(*original.tensors(), delta, target), strict=True))
-        absent = torch.zeros((), device=models.device)
-        return {
-            name: weight * every.get(name, 1) * terms.get(name, absent) for name, weight in weights.items()
-        }
-
-    def after(i: int) -> None:
-        if (i + 1) % config.validate_every == 0 or i + 1 == config.steps:
-            log.measure(i + 1)
-
-    history = train(
-        step=step,
-        optimizer=torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS),
-        state={"matrix": matrix, "validation": log},
-        steps=config.steps,
-        run_dir=run_folder(
-            run_dir, fingerprint, code=(train_directions, edit_terms, DirectionMatrix, regression_loss)
-        ),
-        fingerprint=fingerprint,
-        schedule=cosine_schedule(config.steps) if config.schedule == "cosine" else None,
-        after=after,
-        log_every=max(1, config.steps // 100),
-        save_every=max(1, config.steps // 10),
-        progress=progress,
-        name=method if config.joint else f"{method} {names[0]}",
-        team=team,
-    )
-    T = matrix.T.detach().cpu().expand(-1, probe.shape[1], -1).contiguous()
-    label = {} if config.joint else {"attribute": names[0]}
-    return T, [{**label, **row} for row in history], [{**label, **row} for row in log.rows]
-
-
-class ValidationLog:
-    """Losses on held-out latents and fixed targets: weighted terms, their total, the drift in px of 256."""
-
-    def __init__(
-        self,
-        models: Models,
-        matrix: DirectionMatrix,
-        original: Originals,
-        *,
-        names: tuple[str, ...],  # the attributes of the scores
-        config: DirectionsConfig,
-        batch: int = 32,
-    ) -> None:
-        self.rows: list[dict[str, float]] = []
-        self._models, self._matrix, self._config = models, matrix, config
-        self._columns = [attribute_index(name) for name in names]
-        delta, target = sample_targets(
-            original.scores,
-            sampling=config.sampling,
-            edited=config.edited,
-            chance=edit_chances(config, names),
-            generator=torch.Generator().manual_seed(config.seed),
-        )
-        chunks = torch.arange(len(delta)).split(models.chunk(batch))
-        self._batches = [(original[chunk], delta[chunk], target[chunk]) for chunk in chunks]
-
-    @torch.no_grad()
-    def measure(self, step: int) -> None:
-        weights = term_weights(self._config)
-        drift = () if self._models.landmarks is None else ("landmark",)
-        pixels = replace(self._config, landmark_norm="l1", landmark_unit="pixel")
-        sums: dict[str, Tensor] = {}
-        for original, delta, target in self._batches:
-            args = (self._models, self._matrix, original, delta, target)
-            terms = edit_terms(*args, columns=self._columns, config=self._config, terms=tuple(weights))
-            terms = {name: weights[name] * value for name, value in terms.items()}
-            terms["drift_px"] = edit_terms(*args, columns=self._columns, config=pixels, terms=drift).get(
-                "landmark"
-            )
-            for name, value in terms.items():
-                if value is not None:
-                    sums[name] = sums.get(name, 0) + value.sum()
-        count = sum(len(delta) for _, delta, _ in self._batches)
-        means = {name: float(value) / count for name, value in sums.items()}
-        total = sum(value for name, value in means.items() if name in weights)
-        self.rows.append({"step": step, "total": total, **means})
-
-    def state_dict(self) -> dict[str, str]:
-        return {"rows": json.dumps(self.rows)}
-
-    def load_state_dict(self, state: Mapping[str, str]) -> None:
-        self.rows = json.loads(state["rows"])
-
-
-def _require_networks(models: Models, weights: Mapping[str, float]) -> None:
-    needs = {"content": "perceptual", "adversarial": "discriminator", "landmark": "landmarks"}
-    for term, network in needs.items():
-        if term in weights and getattr(models, network) is None:
-            raise ValueError(f"lambda_{term} is {weights[term]} but there is no {network} network")
 
 
 def _with_random_weights(discriminator: nn.Module, *, seed: int) -> nn.Module:
@@ -297,7 +320,7 @@ def _with_random_weights(discriminator: nn.Module, *, seed: int) -> nn.Module:
 
 def main() -> None:
     """Train on all processes of torchrun; 02_directions then finds its training finished."""
-    parser = argparse.ArgumentParser(prog="torchrun --nproc-per-node N -m hfld.directions")
+    parser = argparse.ArgumentParser(prog="torchrun --nproc-per-node N -m hfld.training.directions")
     parser.add_argument("profile")
     parser.add_argument("method", choices=METHODS)
     options = parser.parse_args()
@@ -307,3 +330,7 @@ def main() -> None:
     run_dir = profile.paths.runs / "directions"
     train_directions(models, profile.directions, method=options.method, run_dir=run_dir, team=team)
     leave(team)
+
+
+if __name__ == "__main__":
+    main()

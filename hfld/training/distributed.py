@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Team:
         total = value.detach().clone()
         dist.all_reduce(total)
         return total / self.size
+
+    def average_gradients(self, module: nn.Module) -> None:
+        """Give every process the average of the gradients of the module's parameters."""
+        for parameter in module.parameters() if self.size > 1 else ():
+            parameter.grad = self.mean(parameter.grad)
 
     def share(self, value: Tensor) -> Tensor:
         """The leader's tensor, in each of the processes: what each computes may differ by rounding."""

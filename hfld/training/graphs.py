@@ -24,7 +24,7 @@ WARM_UP = 3
 
 
 @contextmanager
-def tuned(precision: str) -> Iterator[None]:
+def cuda_flags(precision: str) -> Iterator[None]:
     """Within: cuDNN tries its algorithms and keeps the fastest, and products and convolutions of float32 are
     rounded to TF32 unless `precision` is "fp32". Behind: as before, and what recorded steps held is free."""
     places = (
@@ -45,7 +45,7 @@ def tuned(precision: str) -> Iterator[None]:
             torch.cuda.empty_cache()
 
 
-def compiled(models: Models) -> Models:
+def compile_models(models: Models) -> Models:
     """The same networks, joined by torch.compile when they are first called (a minute or two).
 
     For one shape each: a network that is called with another one is compiled again. Where that is impossible
@@ -59,7 +59,7 @@ def compiled(models: Models) -> Models:
     return replace(models, generator=generator, **others)
 
 
-def recorded(function: Function, *examples: Tensor) -> Function:
+def capture(function: Function, *examples: Tensor) -> Function:
     """`function`, whose outputs the next call overwrites; nothing can be differentiated through it."""
     places = [example.clone() for example in examples]
     side = torch.cuda.Stream()
@@ -81,7 +81,7 @@ def recorded(function: Function, *examples: Tensor) -> Function:
     return replay
 
 
-def recorded_with_gradient(function: Function, trained: nn.Module, *examples: Tensor) -> Function:
+def capture_with_gradient(function: Function, trained: nn.Module, *examples: Tensor) -> Function:
     """`function` and, as a second graph, its gradient with respect to the parameters of `trained`.
 
     So `backward()` works as ever, on outputs that are used before the next call.
@@ -92,7 +92,7 @@ def recorded_with_gradient(function: Function, trained: nn.Module, *examples: Te
     return torch.cuda.make_graphed_callables(_Called(function, trained), examples, num_warmup_iters=WARM_UP)
 
 
-def lazily(function: Function, *, trained: nn.Module | None = None) -> Function:
+def capture_on_first_call(function: Function, *, trained: nn.Module | None = None) -> Function:
     """`function`, recorded (with the gradient of `trained`, if given) when it is called first.
 
     So a checkpoint can be loaded before; all calls need the shapes of the first.
@@ -102,9 +102,9 @@ def lazily(function: Function, *, trained: nn.Module | None = None) -> Function:
     def call(*values: Tensor) -> tuple[Tensor, ...]:
         if not made:
             if trained is None:
-                made.append(recorded(function, *values))
+                made.append(capture(function, *values))
             else:
-                made.append(recorded_with_gradient(function, trained, *values))
+                made.append(capture_with_gradient(function, trained, *values))
         return made[0](*values)
 
     return call

@@ -1,4 +1,4 @@
-"""The one training loop: explicit, logged, and resumable to the bit.
+"""Training that can stop at any step and go on to the same bits.
 
 A run lives in `run_dir`: `checkpoint.pt` (tensors and plain values, read with `weights_only=True`) and
 `log.csv`. Everything that the rest of a run depends on is in the checkpoint, so an interrupted run that is
@@ -6,16 +6,15 @@ started again ends in the same weights as one that was never interrupted. That n
 caller: which data step `i` sees is a function of `i` and a seed alone.
 """
 
-import ast
 import csv
 import functools
 import hashlib
 import inspect
 import json
 import math
-import textwrap
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +23,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from hfld.images import replacing
 from hfld.training.distributed import ALONE, Team
 
 CHECKPOINT = "checkpoint.pt"
@@ -43,131 +43,183 @@ class TrainingDiverged(RuntimeError):
     """A loss term or a weight stopped being finite. The last good checkpoint is left untouched."""
 
 
-def train(
-    *,
-    step: Callable[[int], Mapping[str, Tensor]]
-    | None = None,  # i -> named, already weighted terms; the loop sums and updates
-    update: Callable[[int], Mapping[str, Tensor]]
-    | None = None,  # instead of step: updates by itself (G and D in turn)
-    optimizer: Optimizer | Mapping[str, Optimizer],  # several only with `update`
-    state: Mapping[str, Stateful],  # what is trained, and anything else to resume (a moving average)
-    steps: int,  # total, including those done before an interruption
-    run_dir: Path | str,  # checkpoint.pt and log.csv
-    fingerprint: Mapping[str, Any],  # plain values; a checkpoint made under others is refused
-    schedule: Callable[[int], float] | None = None,  # i -> factor on every initial learning rate
-    after: Callable[[int], None] | None = None,  # called after each update, for example to average weights
-    generators: Mapping[str, torch.Generator] | None = None,  # random generators that the step draws from
-    clip_norm: float | None = None,  # gradient norm limit, with `step` only
-    log_every: int = 50,
-    save_every: int = 500,
-    max_seconds: float | None = None,  # stop early, saved; calling again continues
-    progress: bool = True,
-    name: str = "",  # beside the progress bar
-    team: Team = ALONE,  # with `step` only: processes whose gradients and logs are averaged
-) -> list[dict[str, float]]:
-    """Run steps 0 .. steps-1 and return the log: each term's mean over every `log_every` steps.
+class Run:
+    """The steps of a training that are still to be done, with its checkpoints, log and progress bar.
 
-    Terms may be scalars or one value per sample (averaged). The total of a step is the sum of its terms.
+        for i in (run := Run(run_dir, steps=100, state={"network": network, "optimizer": optimizer}, ...)):
+            terms = ...  # of step i
+            run.record(terms)
+            ...  # backward, optimizer.step()
+
+    `run.history` is the log: each term's mean over every `log_every` steps.
     Raises `ValueError` if `run_dir` holds a run with another fingerprint or a damaged checkpoint,
     `TrainingDiverged` on NaN or infinity.
     """
-    if (step is None) == (update is None):
-        raise ValueError("give exactly one of `step` (the loop updates) and `update` (updates by itself)")
-    optimizers = {"optimizer": optimizer} if isinstance(optimizer, Optimizer) else dict(optimizer)
-    if step is not None and len(optimizers) != 1:
-        raise ValueError(
-            f"`step` works with one optimizer, got {sorted(optimizers)}; use `update` for several"
+
+    def __init__(
+        self,
+        run_dir: Path | str,  # checkpoint.pt and log.csv
+        *,
+        steps: int,  # total, including those done before an interruption
+        state: Mapping[str, Stateful],  # all that a later step depends on: networks, optimizers, averages
+        fingerprint: Mapping[str, Any],  # plain values; a checkpoint made under others is refused
+        generators: Mapping[str, torch.Generator] | None = None,  # random generators that steps draw from
+        log_every: int = 50,
+        save_every: int = 500,
+        max_seconds: float | None = None,  # stop early, saved; a new Run continues
+        progress: bool = True,
+        name: str = "",  # beside the progress bar
+        team: Team = ALONE,  # processes whose logs are averaged; one of them writes
+    ) -> None:
+        self.run_dir = Path(run_dir)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.steps, self.log_every, self.save_every, self.max_seconds = (
+            steps,
+            log_every,
+            save_every,
+            max_seconds,
         )
-    run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    fingerprint = _plain(fingerprint)
-    for group in (group for opt in optimizers.values() for group in opt.param_groups):
-        group.setdefault("initial_lr", group["lr"])
-    parts = {
-        **{f"state.{key}": part for key, part in state.items()},
-        **{f"optimizer.{key}": opt for key, opt in optimizers.items()},
-    }
-    generators = dict(generators or {})
+        self._state, self._generators = dict(state), dict(generators or {})
+        self._fingerprint, self._team = _plain(fingerprint), team
+        self.done, self.history = 0, []
+        self._window: dict[str, tuple[int, float]] = {}  # term -> steps, sum since the last row of the log
+        self._seconds_before, self._started = 0.0, time.monotonic()
+        self._resume()
+        self._bar = tqdm(
+            total=steps,
+            initial=min(self.done, steps),
+            desc=name or self.run_dir.name,
+            disable=not (progress and team.leads),
+            mininterval=1.0,
+        )
 
-    resumed = _resume(run_dir, fingerprint=fingerprint, parts=parts, generators=generators)
-    done, history, window, before = resumed
-    if team.leads:
-        _write_log(run_dir / LOG, history)
-    started = time.monotonic()
+    def __iter__(self) -> Iterator[int]:
+        with self._bar:
+            for i in range(self.done, self.steps):
+                yield i
+                self.done = i + 1
+                last = self.done == self.steps
+                if self.done % self.log_every == 0 or last:
+                    self._log()
+                self._bar.update()
+                out_of_time = self.max_seconds is not None and self._elapsed() > self.max_seconds
+                if self.done % self.save_every == 0 or last or out_of_time:
+                    self._save()
+                if out_of_time:
+                    return
 
-    def save(done: int) -> None:
-        _require_finite(state, done)
-        if not team.leads:
+    def record(self, terms: Mapping[str, Tensor]) -> None:
+        """Add the scalar terms of this step to the log; stop the run if one is not finite."""
+        averaged = [self._team.mean(term) for term in terms.values()]
+        numbers = torch.stack([term.detach() for term in averaged]).tolist()  # a GPU is waited for once
+        values = dict(zip(terms, numbers, strict=True))
+        bad = {key: value for key, value in values.items() if not math.isfinite(value)}
+        if bad:
+            raise TrainingDiverged(
+                f"step {self.done}: {bad}; the last good checkpoint, if any, is in {self.run_dir}"
+            )
+        for key, value in values.items():
+            count, total = self._window.get(key, (0, 0.0))
+            self._window[key] = (count + 1, total + value)
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _log(self) -> None:
+        means = {key: total / count for key, (count, total) in self._window.items()}
+        self._window.clear()
+        self.history.append({"step": self.done, "total": sum(means.values()), **means})
+        if self._team.leads:
+            _write_log(self.run_dir / LOG, self.history)
+        shown = list(self.history[-1].items())[1:5]
+        self._bar.set_postfix({key: f"{value:.4g}" for key, value in shown}, refresh=False)
+
+    def _save(self) -> None:
+        _require_finite(self._state, self.done)
+        if not self._team.leads:
             return
         saved = {
-            "done": done,
-            "fingerprint": json.dumps(fingerprint),
-            "history": json.dumps(history),
-            "window": json.dumps(window),
-            "seconds": before + time.monotonic() - started,
-            "parts": {key: part.state_dict() for key, part in parts.items()},
-            "generators": {key: generator.get_state() for key, generator in generators.items()},
+            "done": self.done,
+            "fingerprint": json.dumps(self._fingerprint),
+            "history": json.dumps(self.history),
+            "window": json.dumps(self._window),
+            "seconds": self._seconds_before + self._elapsed(),
+            "parts": {key: part.state_dict() for key, part in self._state.items()},
+            "generators": {key: generator.get_state() for key, generator in self._generators.items()},
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         }
-        temporary = run_dir / (CHECKPOINT + ".tmp")
-        torch.save(saved, temporary)
-        temporary.replace(run_dir / CHECKPOINT)
+        with replacing(self.run_dir / CHECKPOINT) as temporary:
+            torch.save(saved, temporary)
 
-    bar = tqdm(
-        total=steps,
-        initial=min(done, steps),
-        desc=name or run_dir.name,
-        disable=not (progress and team.leads),
-        mininterval=1.0,
-    )
-    with bar:
-        for i in range(done, steps):
-            if schedule is not None:
-                factor = schedule(i)
-                for group in (group for opt in optimizers.values() for group in opt.param_groups):
-                    group["lr"] = group["initial_lr"] * factor
+    def _resume(self) -> None:
+        path = self.run_dir / CHECKPOINT
+        if path.is_file():
+            saved = _read(path)
+            self._require_same(saved, path)
+            for key, part in self._state.items():
+                part.load_state_dict(saved["parts"][key])
+            for key, generator in self._generators.items():
+                generator.set_state(saved["generators"][key])
+            torch.set_rng_state(saved["rng"])
+            if saved["rng_cuda"] and torch.cuda.is_available():
+                here = torch.cuda.device_count()  # it may have been made on more GPUs
+                torch.cuda.set_rng_state_all(saved["rng_cuda"][:here])
+            self.done, self._seconds_before = saved["done"], saved["seconds"]
+            self.history = json.loads(saved["history"])
+            self._window = {key: tuple(value) for key, value in json.loads(saved["window"]).items()}
+        if self._team.leads:
+            _write_log(self.run_dir / LOG, self.history)
 
-            if step is not None:
-                (opt,) = optimizers.values()
-                opt.zero_grad(set_to_none=True)
-                terms = {key: term.mean() for key, term in step(i).items()}
-                total = torch.stack(list(terms.values())).sum()
-                averaged = {key: team.mean(term) for key, term in terms.items()}
-                values = _finite_values(averaged, step=i, run_dir=run_dir)
-                total.backward()
-                for parameter in (p for g in opt.param_groups for p in g["params"] if team.size > 1):
-                    parameter.grad = team.mean(parameter.grad)
-                if clip_norm is not None:
-                    torch.nn.utils.clip_grad_norm_(
-                        [p for g in opt.param_groups for p in g["params"]], clip_norm
-                    )
-                opt.step()
-            else:
-                terms = {key: term.mean() for key, term in update(i).items()}
-                values = _finite_values(terms, step=i, run_dir=run_dir)
-            if after is not None:
-                after(i)
+    def _require_same(self, saved: Mapping[str, Any], path: Path) -> None:
+        differences = _differences(json.loads(saved["fingerprint"]), self._fingerprint)
+        if differences:
+            raise ValueError(
+                f"{self.run_dir} holds a run made under other parameters; use another folder or delete it. "
+                f"Different: {'; '.join(differences)}"
+            )
+        if (
+            saved["parts"].keys() != self._state.keys()
+            or saved["generators"].keys() != self._generators.keys()
+        ):
+            raise ValueError(
+                f"{path} holds the parts {sorted(saved['parts'])}, expected {sorted(self._state)}; "
+                f"delete {self.run_dir} to start over"
+            )
 
-            for key, value in values.items():
-                count, sum_ = window.get(key, (0, 0.0))
-                window[key] = (count + 1, sum_ + value)
-            if (i + 1) % log_every == 0 or i + 1 == steps:
-                means = {key: sum_ / count for key, (count, sum_) in window.items()}
-                history.append({"step": i + 1, "total": sum(means.values()), **means})
-                window.clear()
-                if team.leads:
-                    _write_log(run_dir / LOG, history)
-                bar.set_postfix(
-                    {key: f"{value:.4g}" for key, value in list(history[-1].items())[1:5]}, refresh=False
-                )
-            bar.update()
-            out_of_time = max_seconds is not None and time.monotonic() - started > max_seconds
-            if (i + 1) % save_every == 0 or i + 1 == steps or out_of_time:
-                save(i + 1)
-            if out_of_time:
-                break
-    return history
+
+def train(
+    *,
+    step: Callable[[int], Mapping[str, Tensor]],  # i -> named, already weighted terms, scalar or per sample
+    optimizer: Optimizer,
+    state: Mapping[str, Stateful],  # what is trained, and anything else to resume (a moving average)
+    schedule: Callable[[int], float] | None = None,  # i -> factor on the learning rate
+    after: Callable[[int], None] | None = None,  # called after each update, for example to average weights
+    clip_norm: float | None = None,  # limit of the gradient's norm
+    **run: Any,  # run_dir, steps, fingerprint and what else a Run takes
+) -> list[dict[str, float]]:
+    """Minimise the sum of `step`'s terms, each averaged over its samples, and return the log."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    rates = [group["lr"] for group in optimizer.param_groups]
+    steps = Run(**run, state={**state, "optimizer": optimizer})
+    for i in steps:
+        set_learning_rates(optimizer, rates, 1.0 if schedule is None else schedule(i))
+        terms = {key: term.mean() for key, term in step(i).items()}
+        steps.record(terms)
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        optimizer.step()
+        if after is not None:
+            after(i)
+    return steps.history
+
+
+def set_learning_rates(optimizer: Optimizer, rates: Iterable[float], factor: float) -> None:
+    """`factor` times the initial `rates`, one for each parameter group."""
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate * factor
 
 
 def run_folder(
@@ -176,30 +228,19 @@ def run_folder(
     *,
     code: Iterable[Callable] = (),  # functions and classes whose modules decide what is computed
 ) -> Path:
-    """root/<hash>: other parameters, inputs or code are another run, and none is overwritten.
-
-    Of the code only what Python executes counts: comments, docstrings and layout may change.
-    """
-    text = json.dumps(_plain(fingerprint), sort_keys=True)
-    text += "".join(_executed(_source(item)) for item in code)
-    return Path(root) / hashlib.sha256(text.encode()).hexdigest()[:12]
+    """root/<hash>: other parameters, inputs or code are another run, and none is overwritten."""
+    digest = hashlib.sha256(json.dumps(_plain(fingerprint), sort_keys=True).encode())
+    for item in code:
+        digest.update(_source(item).encode())
+    return Path(root) / digest.hexdigest()[:12]
 
 
 def _source(item: Callable) -> str:
     """Of the module that defines it, or its own where that has no file (a notebook)."""
     try:
-        return inspect.getsource(inspect.getmodule(item))
+        return inspect.getsource(sys.modules[item.__module__])
     except (OSError, TypeError):
-        return textwrap.dedent(inspect.getsource(item))
-
-
-def _executed(source: str) -> str:
-    """A module's syntax tree, without docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            node.value = ast.Constant(None)
-    return ast.dump(tree)
+        return inspect.getsource(item)
 
 
 def finished(run_dir: Path | str, steps: int) -> bool:
@@ -238,44 +279,6 @@ def _epoch_order(epoch: int, count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
-def _resume(
-    run_dir: Path,
-    *,
-    fingerprint: dict[str, Any],
-    parts: Mapping[str, Stateful],
-    generators: Mapping[str, torch.Generator],
-) -> tuple[int, list[dict[str, float]], dict[str, Any], float]:
-    """Steps done, their log, the log's open window, seconds."""
-    path = run_dir / CHECKPOINT
-    if not path.is_file():
-        return 0, [], {}, 0.0
-    saved = _read(path)
-    differences = _differences(json.loads(saved["fingerprint"]), fingerprint)
-    if differences:
-        raise ValueError(
-            f"{run_dir} holds a run made under other parameters; use another folder or delete it. "
-            f"Different: {'; '.join(differences)}"
-        )
-    if saved["parts"].keys() != parts.keys() or saved["generators"].keys() != generators.keys():
-        raise ValueError(
-            f"{path} holds the parts {sorted(saved['parts'])}, expected {sorted(parts)}; "
-            f"delete {run_dir} to start over"
-        )
-    for key, part in parts.items():
-        part.load_state_dict(saved["parts"][key])
-    for key, generator in generators.items():
-        generator.set_state(saved["generators"][key])
-    torch.set_rng_state(saved["rng"])
-    if saved["rng_cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(saved["rng_cuda"][: torch.cuda.device_count()])  # made on more GPUs
-    return (
-        saved["done"],
-        json.loads(saved["history"]),
-        {key: tuple(value) for key, value in json.loads(saved["window"]).items()},
-        saved["seconds"],
-    )
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -309,15 +312,6 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
     return [] if old == new else [f"{name}: {old!r} there, {new!r} asked"]
 
 
-def _finite_values(terms: Mapping[str, Tensor], *, step: int, run_dir: Path) -> dict[str, float]:
-    numbers = torch.stack([term.detach() for term in terms.values()]).tolist()  # a GPU is waited for once
-    values = dict(zip(terms, numbers, strict=True))
-    bad = {key: value for key, value in values.items() if not math.isfinite(value)}
-    if bad:
-        raise TrainingDiverged(f"step {step}: {bad}; the last good checkpoint, if any, is in {run_dir}")
-    return values
-
-
 def _require_finite(state: Mapping[str, Stateful], done: int) -> None:
     for part, owner in state.items():
         for key, value in owner.state_dict().items():
@@ -330,9 +324,7 @@ def _require_finite(state: Mapping[str, Stateful], done: int) -> None:
 def _write_log(path: Path, history: list[dict[str, float]]) -> None:
     """The whole log, rewritten: rows after the last checkpoint vanish on resuming, columns may come late."""
     columns = list(dict.fromkeys(key for row in history for key in row))
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(history)
-    temporary.replace(path)

@@ -1,4 +1,4 @@
-"""What an edit is trained on: originals, random targets, and the loss terms of the edited pictures."""
+"""What T is trained on: unedited pictures, random targets, and the loss terms of the edited pictures."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from hfld.models import Models, autocast
 
 
 @dataclass(frozen=True)
-class Originals:
+class Unedited:
     """Unedited pictures and everything about them that the losses compare with; made once per pool."""
 
     ws: Tensor  # [N, L, w_dim]
@@ -25,13 +25,13 @@ class Originals:
         parts = (self.ws, self.images, self.scores, self.landmarks)
         return tuple(part for part in parts if part is not None)
 
-    def __getitem__(self, index: Tensor) -> "Originals":
-        return Originals(*(part[index] for part in self.tensors()))
+    def __getitem__(self, index: Tensor) -> "Unedited":
+        return Unedited(*(part[index] for part in self.tensors()))
 
 
-def originals(
+def unedited_batch(
     models: Models, z: Tensor, *, columns: list[int], precision: str = "auto", batch: int = 64
-) -> Originals:
+) -> Unedited:
     """G(w), R(G(w)) and H(G(w)) of latents z, without gradients. `columns` of the 40 scores are kept."""
     context = autocast(precision, models.device)
     parts = []
@@ -39,10 +39,10 @@ def originals(
         for ws in models.ws(z).split(models.chunk(batch)):
             with context():
                 x = models.images(ws)
-                scores = chosen(models.regressor(x).float(), columns)
+                scores = select_columns(models.regressor(x).float(), columns)
                 parts.append((ws, x, scores, None if models.landmarks is None else models.points(x)))
     ws, x, scores, landmarks = zip(*parts, strict=True)
-    return Originals(
+    return Unedited(
         ws=torch.cat(ws),
         images=torch.cat(x),
         scores=torch.cat(scores),
@@ -82,10 +82,10 @@ def sample_targets(
     return target - scores, target
 
 
-def edit_terms(
+def loss_terms(
     models: Models,
     matrix: DirectionMatrix,
-    original: Originals,
+    unedited: Unedited,
     delta: Tensor,  # [N, A]
     target: Tensor,  # [N, A]
     *,
@@ -94,18 +94,18 @@ def edit_terms(
     terms: tuple[str, ...],  # which to compute
 ) -> dict[str, Tensor]:
     """The unweighted loss terms of the edited pictures, one value per sample."""
-    ws = matrix(original.ws, delta)  # in full precision, as T is saved and used
+    ws = matrix(unedited.ws, delta)  # in full precision, as T is saved and used
     found: dict[str, Tensor] = {}
     if "latent" in terms:
         found["latent"] = matrix.squared_length(delta)
     with autocast(config.precision, models.device)():
         edited = models.images(ws)
         if "regression" in terms:
-            scores = chosen(models.regressor(edited).float(), columns)
+            scores = select_columns(models.regressor(edited).float(), columns)
             found["regression"] = regression_loss(scores, target, form=config.regression)
         if "content" in terms:
             with torch.no_grad():
-                features = models.perceptual(original.images)
+                features = models.perceptual(unedited.images)
             found["content"] = content_loss(features, models.perceptual(edited))
         if "adversarial" in terms:
             found["adversarial"] = adversarial_loss(
@@ -114,14 +114,14 @@ def edit_terms(
         if "landmark" in terms:
             found["landmark"] = landmark_loss(
                 models.points(edited),
-                original.landmarks,
+                unedited.landmarks,
                 norm=config.landmark_norm,
                 unit=config.landmark_unit,
             )
     return found
 
 
-def chosen(scores: Tensor, columns: list[int]) -> Tensor:  # [N, 40] -> [N, A]
+def select_columns(scores: Tensor, columns: list[int]) -> Tensor:  # [N, 40] -> [N, A]
     """Columns of `scores`, without an index that would have to travel to a GPU in every step."""
     every = scores.unbind(dim=1)
     return torch.stack([every[column] for column in columns], dim=1)

@@ -90,9 +90,9 @@ def test_rare_terms_save_work():
     matrix = new_matrix(models)
     step, *inputs = make_step(models, matrix, config, rare)
     computed = []
-    terms = module.edit_terms
+    terms = module.loss_terms
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "edit_terms", lambda *a, **k: computed.append(k["terms"]) or terms(*a, **k))
+        patch.setattr(module, "loss_terms", lambda *a, **k: computed.append(k["terms"]) or terms(*a, **k))
         step(*inputs)
     assert ["adversarial" in names for names in computed] == [True, False, False]
     assert ["content" in names for names in computed] == [True, False, False]

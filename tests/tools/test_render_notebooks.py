@@ -27,9 +27,7 @@ def test_code_text_and_pictures_are_shown_and_progress_is_not(tmp_path):
         tmp_path,
         new_output("stream", name="stderr", text="landmarks: 100%"),
         new_output("stream", name="stdout", text="two faces"),
-        new_output(
-            "execute_result", data={"text/html": "<style scoped>.x {}</style><table><td>7</td></table>"}
-        ),
+        new_output("execute_result", data={"text/html": "<style scoped>.x {}</style><b>7</b>"}),
         picture(2 * WIDTH),
     )
     page = render(path, tmp_path / "docs", "03_tables")

@@ -40,7 +40,7 @@ def curves(
     """
     rows, matrices = [], {}
     for seed, precision in itertools.product(seeds, precisions):
-        changed = replace(config.resolved(), seed=seed, precision=precision)
+        changed = replace(config, seed=seed, precision=precision)
         trained = train_directions(models, changed, method="hfld", run_dir=run_dir, progress=progress)
         named = {"precision": precision, "seed": seed}
         for kind, log in (("training", trained.history), ("validation", trained.validation)):

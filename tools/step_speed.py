@@ -203,7 +203,7 @@ def measure_all(
     `share_compute`, `share_memory`: the part of its time that its products or copies alone would take.
     """
     profile = load_profile(name)
-    config = replace(profile.directions.resolved(), attributes="all")
+    config = replace(profile.directions, attributes="all")
     sizes = {"size": profile.world.size, "width": width, "read_at": profile.world.read_at, "device": device}
     rows = []
     for setting in (s for s in settings_to_time(device.type, batches) if not only or s.name in only):

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hfld.attributes import ATTRIBUTES
+from hfld.config import AttributeTraining
 from hfld.images import sha256, to_tensor
 from hfld.models import autocast
 from hfld.networks.resnet import ResNet
-from hfld.photo_config import AttributeTraining
 from hfld.training.augment import mirror_half, recolour, soften, warp
 from hfld.training.loop import batch_indices, cosine_schedule, run_folder, train
 

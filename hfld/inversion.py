@@ -56,7 +56,6 @@ class Inversion:
     ws: Tensor  # [1, L, w_dim]
     image: Tensor  # [1, 3, S, S] in [-1, 1], G(ws)
     terms: Mapping[str, float]
-    steps: int  # taken
     complete: bool  # False: ended early, by `watch` or as a stranger
     stranger: bool = False  # the target is not of this generator's world, and this is the nearest face of it
 
@@ -81,17 +80,39 @@ def invert(
     """The picture's ws [1, L, w_dim]: argmin of sum_k lambda_k d_k(G(ws)) / mean_j d_k(G(w_j)) + lambda_mean
     mean(v^2), where d_k is the distance to the target in F's features (perceptual), pixels and H's landmarks
     (left out where there is no H), v the whitened ws, and w_j random latents, the nearest of which is the
-    start. If the perceptual share is still above `config.stranger` after half of the steps, the picture
-    is a stranger, and gets the nearest of the random faces.
+    start. Adam searches; the best latent on its way is the answer. If the perceptual share is still above
+    `config.stranger` after half of the steps, the picture is a stranger, and gets the nearest random face.
 
     ValueError for a target of another shape or range.
     """
     names = ("perceptual", "pixel", "landmark") if models.landmarks is not None else ("perceptual", "pixel")
     weights = {name: getattr(config, f"lambda_{name}") for name in (*names, "mean")}
-    goal = _Goal(models, target, weights, config)
-    start = goal.start(config.start).expand(-1, models.generator.num_ws, -1)
-    found = _descend(goal, start, watch=watch, progress=progress)
-    return _nearest(goal, found) if found.stranger else found
+    goal, steps, limit = _Goal(models, target, names, config), config.steps, config.stranger
+    v = goal.start().repeat(1, models.generator.num_ws, 1).requires_grad_(True)
+    optimizer = torch.optim.Adam([v], lr=config.lr, betas=(0.9, 0.99))
+    least, best, stranger = float("inf"), None, False
+    for step in tqdm(range(steps + 1), desc="inversion", disable=not progress):
+        done = step / max(steps, 1)
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * min(1.0, 0.1 + done / WARM_UP) * min(1.0, (1 - done) / COOL_DOWN)
+        ws = goal.ws(v)
+        image = models.images(ws).float()
+        terms = {**goal.shares(image), "mean": v.square().mean()[None]}
+        total = sum(weights[name] * value for name, value in terms.items()).mean()
+        if float(total.detach()) < least:
+            least, numbers = float(total.detach()), _numbers(terms)
+            best = Progress(step, steps, ws.detach().clone(), image.detach().clamp(-1, 1), numbers)
+        if step < steps:
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            optimizer.step()
+        stranger = limit is not None and step >= EARLY * steps and best.terms["perceptual"] > limit
+        if watch(replace(best, step=step)) or stranger:
+            break
+    found = Inversion(
+        goal.target, best.ws.cpu(), best.image, best.terms, complete=step == steps, stranger=stranger
+    )
+    return _nearest(goal, found) if stranger else found
 
 
 def tune(
@@ -109,7 +130,7 @@ def tune(
     `watch` hears of the copy as it is before each step and after the last; True ends the tuning there.
     """
     weights = {"perceptual": config.lambda_perceptual, "pixel": config.lambda_pixel}
-    goal = _Goal(models, found.target, weights, config)
+    goal = _Goal(models, found.target, tuple(weights), config)
     tuned = copy.deepcopy(models.generator)
     parameters = [p for name, p in tuned.named_parameters() if not name.startswith("mapping.")]
     for parameter in parameters:
@@ -156,29 +177,27 @@ def fidelity(
 class _Goal:
     """Distances to a target, in shares of a random face's, and W in standard deviations."""
 
-    def __init__(
-        self,
-        models: Models,
-        target: Tensor,
-        weights: Mapping[str, float],  # name of a distance, or "mean" -> lambda
-        config: InversionConfig,
-    ) -> None:
-        _check(models, target)
-        self.models, self.weights, self.config = models, weights, config
-        self.names = [name for name in weights if name != "mean"]
-        self.target = target.to(models.device)
+    def __init__(self, models: Models, target: Tensor, names: Sequence[str], config: InversionConfig) -> None:
+        if models.perceptual is None:
+            raise ValueError("there is no perceptual network, which inversion needs")
+        side = getattr(models.generator, "size", target.shape[-1])
+        if target.shape != (1, 3, side, side) or not target.abs().max() <= 10:  # G itself goes beyond 1
+            raise ValueError(
+                f"target: shape {tuple(target.shape)}, values up to {target.abs().max():.3g}, "
+                f"expected [1, 3, {side}, {side}] in [-1, 1]"
+            )
+        self.models, self.names, self.target = models, names, target.to(models.device)
+        self.units: dict[str, Tensor | float] = dict.fromkeys(names, 1.0)
         with torch.no_grad():
             z = models.latents(W_SAMPLES, seed=config.seed, split="train").to(models.device)
             self.w = models.generator.mapping(z).float()
             self.mean, self.axes = _whitening(self.w)
             self.seen = self.observe(self.target)
             ws = models.generator.repeat(self.w[: config.samples])
-            parts = [
-                self._raw(self.observe(models.images(part).float())) for part in ws.split(models.chunk(BATCH))
-            ]
-            raw = {name: torch.cat([part[name] for part in parts]) for name in self.names}
+            parts = [self.shares(models.images(part).float()) for part in ws.split(models.chunk(BATCH))]
+        raw = {name: torch.cat([part[name] for part in parts]) for name in names}
         self.units = {name: values.mean().clamp_min(1e-12) for name, values in raw.items()}
-        totals = sum(weights[name] * raw[name] / self.units[name] for name in self.names)
+        totals = sum(getattr(config, f"lambda_{name}") * raw[name] / self.units[name] for name in names)
         self.nearest = int(totals.argmin())  # of the random faces
         self.alike = raw["perceptual"].argsort()  # the random faces, nearest in F's features first
 
@@ -186,10 +205,9 @@ class _Goal:
         """Whitened ws [N, L, w_dim] -> ws."""
         return self.mean + v @ self.axes
 
-    def start(self, kind: str) -> Tensor:
-        """Whitened [1, 1, w_dim]: the mean latent, or the nearest of the random ones."""
-        w = self.mean if kind == "mean" else self.w[self.nearest]
-        return torch.linalg.solve(self.axes.T, w - self.mean)[None, None]
+    def start(self) -> Tensor:
+        """The nearest of the random latents, whitened [1, 1, w_dim]."""
+        return torch.linalg.solve(self.axes.T, self.w[self.nearest] - self.mean)[None, None]
 
     def observe(self, images: Tensor) -> dict[str, Any]:
         """What is compared of images [N, 3, S, S]."""
@@ -200,57 +218,10 @@ class _Goal:
         }
         return {name: views[name]() for name in self.names}
 
-    def _raw(self, one: Mapping[str, Any], other: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-        """name -> distances [N] of N observed images to one, the target if None."""
-        other = self.seen if other is None else other
-        return {name: _distance(name, one[name], other[name]) for name in self.names}
-
     def shares(self, images: Tensor, other: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-        """name -> distances [N] of images to one observed picture, in units of a random face's."""
-        raw = self._raw(self.observe(images), other)
-        return {name: raw[name] / self.units[name] for name in self.names}
-
-
-def _descend(
-    goal: _Goal,
-    start: Tensor,  # whitened ws [1, L, w_dim]
-    *,
-    watch: Watch,
-    progress: bool,
-) -> Inversion:
-    """Adam from the start; the best latent on the way."""
-    config, steps, limit = goal.config, goal.config.steps, goal.config.stranger
-    v = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([v], lr=config.lr, betas=(0.9, 0.99))
-    least, best, stranger, ended = float("inf"), None, False, False
-    for step in tqdm(range(steps + 1), desc="inversion", disable=not progress):
-        done = step / max(steps, 1)
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * min(1.0, 0.1 + done / WARM_UP) * min(1.0, (1 - done) / COOL_DOWN)
-        ws = goal.ws(v)
-        image = goal.models.images(ws).float()
-        terms = {**goal.shares(image), "mean": v.square().mean()[None]}
-        total = sum(goal.weights[name] * value for name, value in terms.items()).mean()
-        if float(total.detach()) < least:
-            least, numbers = float(total.detach()), _numbers(terms)
-            best = Progress(step, steps, ws.detach().clone(), image.detach().clamp(-1, 1), numbers)
-        if step < steps:
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            optimizer.step()
-        ended = bool(watch(replace(best, step=step)))
-        stranger = limit is not None and step >= EARLY * steps and best.terms["perceptual"] > limit
-        if ended or stranger:
-            break
-    return Inversion(
-        target=goal.target,
-        ws=best.ws.cpu(),
-        image=best.image,
-        terms=best.terms,
-        steps=step,
-        complete=step == steps,
-        stranger=stranger,
-    )
+        """name -> distances [N] of images to an observed one, the target if None, in a random face's."""
+        one, other = self.observe(images), self.seen if other is None else other
+        return {name: _distance(name, one[name], other[name]) / self.units[name] for name in self.names}
 
 
 @torch.no_grad()
@@ -287,16 +258,3 @@ def _whitening(w: Tensor) -> tuple[Tensor, Tensor]:
 
 def _numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: float(value.detach().mean()) for name, value in terms.items()}
-
-
-def _check(models: Models, target: Tensor) -> None:
-    if models.perceptual is None:
-        raise ValueError("there is no perceptual network, which inversion needs")
-    if target.ndim != 4 or target.shape[:2] != (1, 3) or target.shape[2] != target.shape[3]:
-        raise ValueError(f"target: shape {tuple(target.shape)}, expected [1, 3, S, S]")
-    side = getattr(models.generator, "size", target.shape[-1])
-    if target.shape[-1] != side or not target.abs().max() <= 10:  # G itself goes beyond 1
-        raise ValueError(
-            f"target: {target.shape[-1]} px, values up to {target.abs().max():.3g}, "
-            f"expected {side} px in [-1, 1]"
-        )

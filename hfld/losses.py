@@ -1,13 +1,12 @@
 """The four losses of the paper and their sum, as pure functions: tensors in, one value per sample out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hfld.networks.ops import row_pieces
+from hfld.networks.ops import mean_square
 
 EPSILON = 1e-12
 """Floor inside every logarithm (the reference's value)."""
@@ -46,7 +45,7 @@ def content_loss(
         raise ValueError(
             f"features and edited must be equally many layers, not {len(features)} and {len(edited)}"
         )
-    layers = [_MeanSquare.apply(a.detach(), b) for a, b in zip(features, edited, strict=True)]
+    layers = [mean_square(a.detach(), b) for a, b in zip(features, edited, strict=True)]
     return torch.stack(layers).mean(dim=0)
 
 
@@ -115,31 +114,3 @@ def _same_shape(pred: Tensor, target: Tensor, dims: int) -> None:
         raise ValueError(
             f"pred and target need equal {dims}-D shapes, not {tuple(pred.shape)} and {tuple(target.shape)}"
         )
-
-
-class _MeanSquare(torch.autograd.Function):
-    """mean (a - b)^2 of every sample and its gradient in b, in float32 at least.  [N, C, H, W] twice -> [N]
-
-    Written out, it would copy the largest maps five times in float32; here, on a CPU, a piece is done with
-    while it lies in the cache.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        pieces = zip(row_pieces(a), row_pieces(b), strict=True)
-        sums = [(_wide(x) - _wide(y)).square().sum(dim=(1, 2, 3)) for x, y in pieces]
-        return torch.stack(sums).sum(dim=0) / a[0].numel()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        a, b = ctx.saved_tensors
-        out = torch.empty_like(b)
-        each = (gradient / a[0].numel())[:, None, None, None]
-        for x, y, place in zip(*map(row_pieces, (a, b, out)), strict=True):
-            place.copy_((_wide(x) - _wide(y)).mul_(2).mul_(each).neg_())
-        return None, out
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

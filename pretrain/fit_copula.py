@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS
+from hfld.images import replacing
 from hfld.portraits.copula import (
     COPULA_PATH,
     EXPRESSIONS,
@@ -136,13 +137,11 @@ def fit() -> tuple[np.ndarray, np.ndarray]:
 
 def main() -> None:
     thresholds, correlation = fit()
-    temporary = COPULA_PATH.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with replacing(COPULA_PATH) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("score", "threshold", *SCORES))
         for name, threshold, row in zip(SCORES, thresholds, correlation, strict=True):
             writer.writerow((name, f"{threshold:.5f}", *(f"{cell:.5f}" for cell in row)))
-    temporary.rename(COPULA_PATH)
 
 
 if __name__ == "__main__":

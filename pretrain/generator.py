@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from hfld.checkpoints import load_network, save_network
 from hfld.config import ROOT
+from hfld.images import replacing
 from hfld.models import autocast, reuse_memory
 from hfld.networks.stylegan2 import Discriminator, Generator
 from pretrain.muon import Muon
@@ -191,8 +192,8 @@ class Run:
         counters = {k: getattr(self, k) for k in ("step", "stage_step", "images", "seconds", "stage")}
         saved = {name: part.state_dict() for name, part in self.parts().items()}
         saved |= {"counters": counters, "rng": torch.get_rng_state(), "config": json.dumps(config)}
-        torch.save(saved, path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").replace(path)
+        with replacing(path) as temporary:
+            torch.save(saved, temporary)
 
     def load(self, path: Path, config: dict) -> None:
         """ValueError if the checkpoint was made under another config, but for MAY_CHANGE."""

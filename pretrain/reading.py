@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hfld.attributes import index_of
 from hfld.checkpoints import save_network
 from hfld.config import ROOT, read_section
+from hfld.images import to_tensor
 from hfld.models import autocast, reuse_memory
 from hfld.portraits.dataset import PortraitSet, portraits, renderer_hash
 from hfld.training.augment import mirror_half, shift, soften
@@ -174,7 +175,7 @@ def train_reader(
     def step(i: int) -> Mapping[str, Tensor]:
         index = batch_indices(i, count=len(data), batch=recipe.batch, seed=recipe.seed)
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + i)
-        images, points = data.batch(index), labels.landmarks[index]
+        images, points = to_tensor(data.images[index.numpy()]), labels.landmarks[index]
         if mirrored:
             images, points = mirror_half(images, points, generator)
         if recipe.shift > 0:

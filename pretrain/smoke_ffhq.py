@@ -21,7 +21,7 @@ from hfld.networks.emotion import EmotionNet
 from hfld.networks.resnet import ResNet
 from hfld.networks.stylegan2 import Discriminator, Generator
 from hfld.networks.vgg import VGG19Features
-from hfld.photos.judges import WEIGHTS
+from hfld.photos.judges import EMOTION
 from hfld.portraits.parameters import sample
 from hfld.portraits.render import render_latents
 
@@ -70,8 +70,7 @@ def rosinality(generator: Generator, discriminator: Discriminator) -> dict[str, 
 
 def official_files(folder: Path, size: int) -> None:
     """G and D, R, F and the emotion net as their makers hand them out; a judge of identity of our own."""
-    deepface = folder / ".deepface" / "weights"
-    deepface.mkdir(parents=True)
+    (folder / EMOTION).parent.mkdir(parents=True)
     torch.manual_seed(0)
     generator = Generator(size=size, z_dim=W, w_dim=W, mapping_layers=2, channels=CHANNELS)
     discriminator = Discriminator(size=size, channels=CHANNELS)
@@ -80,7 +79,7 @@ def official_files(folder: Path, size: int) -> None:
     torch.save({"model": ResNet(depth=50, width=4, outputs=40).state_dict()}, folder / "celeba_resnet50.pth")
     features = VGG19Features(width=4).state_dict()
     torch.save(features, folder / "vgg19.pth")
-    torch.save(EmotionNet().state_dict(), deepface / WEIGHTS["Emotion"])
+    torch.save(EmotionNet().state_dict(), folder / EMOTION)
     arguments = {"depth": 18, "width": 4, "outputs": 16}
     save_network(folder / "identity.safetensors", ResNet(**arguments), arguments, {"trained": False})
 

@@ -43,7 +43,7 @@ def search(models, target, **changes):
 
 def test_a_picture_of_the_generator_is_found_again(models, target):
     found = search(models, target, stranger=SMOKE.stranger)
-    assert found.complete and not found.stranger and found.steps == CONFIG.steps
+    assert found.complete and not found.stranger
     assert found.ws.shape == (1, ROWS, W_DIM)
     assert max(found.terms[name] for name in ("perceptual", "pixel")) < 0.01
     torch.testing.assert_close(models.images(found.ws), found.image)
@@ -56,11 +56,12 @@ def test_the_same_every_time_and_another_seed_another_start(models, target):
     assert not torch.equal(first.ws, search(models, target, steps=5, seed=2).ws)
 
 
-def test_the_best_of_many_is_a_better_start_than_the_mean(models, target):
-    sampled, mean = (search(models, target, steps=0, start=start) for start in ("sampled", "mean"))
-    assert sampled.terms["perceptual"] < mean.terms["perceptual"]
-    assert mean.terms["mean"] == pytest.approx(0, abs=1e-9)
-    assert sampled.terms["perceptual"] < 1  # nearer than a random face
+def test_the_start_is_the_best_of_the_random_faces(models, target):
+    many, one = (search(models, target, steps=0, samples=samples) for samples in (32, 1))
+    assert many.terms["perceptual"] < 1  # nearer than a random face
+    assert one.terms["perceptual"] == pytest.approx(1)
+    distances = [(found.image - target).square().mean() for found in (many, one)]
+    assert distances[0] < distances[1]
 
 
 def test_terms_pull_where_their_weights_say(models, target):
@@ -68,11 +69,8 @@ def test_terms_pull_where_their_weights_say(models, target):
         "lambda_perceptual": 0.0,
         "lambda_pixel": 0.0,
         "lambda_landmark": 0.0,
-        "steps": 20,
-        "start": "mean",
+        "samples": 1,  # a start that is far enough
     }
-    start = search(models, target, steps=0, start="mean")
-    assert min(start.terms["landmark"], start.terms["pixel"]) > 0.2
     points = search(models, target, **only | {"lambda_landmark": 1.0})
     pixels = search(models, target, **only | {"lambda_pixel": 1.0})
     assert points.terms["landmark"] < 0.01 < 0.3 < points.terms["pixel"]
@@ -94,7 +92,7 @@ def test_it_reports_its_best_and_can_be_ended(models, target):
         return now.step == 7
 
     found = invert(models, target, CONFIG, watch=watch, progress=False)
-    assert len(seen) == 8 and found.steps == 7 and not found.complete
+    assert len(seen) == 8 and not found.complete
     assert seen == sorted(seen, reverse=True)
     rough = invert(models, target, replace(CONFIG, lr=30.0), watch=lambda now: now.step == 7, progress=False)
     start = invert(models, target, replace(CONFIG, steps=0), progress=False)
@@ -106,7 +104,7 @@ def test_a_stranger_is_known_early_unless_the_world_knows_none(models, noise):
     steps = []
     found = invert(models, noise, SMOKE, watch=lambda now: steps.append(now.step), progress=False)
     assert found.stranger and not found.complete
-    assert found.steps == steps[-1] == CONFIG.steps / 2
+    assert steps[-1] == CONFIG.steps / 2
     everything = search(models, noise)
     assert everything.complete and not everything.stranger
 
@@ -185,9 +183,9 @@ def test_fidelity_is_read_by_judges(models, target):
 
 
 def test_wrong_input_is_named(models, target):
-    with pytest.raises(ValueError, match=r"target: shape \(3, 8, 8\), expected \[1, 3, S, S\]"):
+    with pytest.raises(ValueError, match=r"target: shape \(3, 8, 8\), .*expected \[1, 3, 8, 8\]"):
         invert(models, target[0], CONFIG)
-    with pytest.raises(ValueError, match="values up to 255, expected 8 px"):
+    with pytest.raises(ValueError, match=r"values up to 255, expected \[1, 3, 8, 8\]"):
         invert(models, target.clone().fill_(255), CONFIG)
     with pytest.raises(ValueError, match="no perceptual network"):
         invert(Models(models.generator, models.regressor), target, CONFIG)

@@ -31,7 +31,7 @@ ALLOWED = {  # third parties that importing a room's modules may import
     "directions": {"torch", "numpy"},
     "training": {"torch", "numpy", "tqdm"},
     "editors": {"torch", "numpy", "tqdm"},
-    "portraits": {"torch", "numpy", "scipy", "cv2", "PIL", "tqdm"},
+    "portraits": {"numpy", "scipy", "cv2", "PIL", "tqdm"},
 }
 
 

@@ -21,7 +21,6 @@ be read), conditional networks (c_dim or label_size other than 0), StyleGAN2's c
 other than "skip" for G and "resnet" for D, filters other than 1 3 3 1, sides beyond 1024 px.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,9 +33,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hfld.checkpoints import nvidia, plain, rosinality, tensorflow, torchfiles
-from hfld.checkpoints.checksums import compare, remember, sha256
+from hfld.checkpoints.checksums import compare, remember
 from hfld.checkpoints.parts import Checkpoint, Part, assemble, blank
 from hfld.checkpoints.pickles import Refused
+from hfld.images import replacing, sha256
 from hfld.networks import network_class
 
 __all__ = [
@@ -57,14 +57,11 @@ _KEY = "hfld"  # one header entry: the order of several is not stable, and files
 
 
 def save(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header, to a temporary file first: nothing half-written carries the name."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    """Write tensors and a JSON header."""
     stored = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-    save_file(stored, str(temporary), metadata={_KEY: json.dumps(metadata, sort_keys=True)})
-    temporary.chmod(0o644)  # safetensors makes files that only their owner can read
-    temporary.replace(path)
+    with replacing(Path(path)) as temporary:
+        save_file(stored, str(temporary), metadata={_KEY: json.dumps(metadata, sort_keys=True)})
+        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
 def load(path: Path | str, *, command: str = FETCH, digest: str | None = None) -> Checkpoint:
@@ -82,9 +79,9 @@ def load(path: Path | str, *, command: str = FETCH, digest: str | None = None) -
         raise FileNotFoundError(f"{path} is missing; `{command}` makes or fetches it")
     own = _is_safetensors(path)
     data = b"" if own else path.read_bytes()  # once: what is compared is what is read
-    found = hashlib.sha256(data).hexdigest()
+    found = sha256(path if own and digest else data)
     if digest or not own:
-        compare(path, sha256(path) if own else found, digest)
+        compare(path, found, digest)
     try:
         if own:
             return _load_own(path)

@@ -1,19 +1,14 @@
 """sha256 of weight files: compared where it is known, recorded where it is not."""
 
-import hashlib
 import json
 import re
 from contextlib import suppress
 from pathlib import Path
 
+from hfld.images import write_text
+
 RECORD = "checksums.json"
 """File name -> sha256 of the files beside it, written when each was read for the first time."""
-
-
-def sha256(path: Path | str) -> str:
-    """Hex digest of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def compare(path: Path, digest: str, expected: str | None = None) -> None:
@@ -41,11 +36,9 @@ def remember(path: Path, digest: str) -> None:
     known = _read(record)
     if path.name in known:
         return
-    temporary = record.with_name(RECORD + ".tmp")
     text = json.dumps({**known, path.name: digest}, indent=2, sort_keys=True) + "\n"
     with suppress(OSError):
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(record)
+        write_text(record, text)
 
 
 def _read(record: Path) -> dict[str, str]:

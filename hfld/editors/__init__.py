@@ -6,7 +6,7 @@ from pathlib import Path
 from hfld.attributes import index_of
 from hfld.directions import Directions
 from hfld.editors.adatrans import AdaTrans
-from hfld.editors.base import Bank, Editor, Reached, Score, reach
+from hfld.editors.base import Bank, Editor, Score, strength_for
 from hfld.editors.flow import SDFlow, StyleFlow
 from hfld.editors.ganspace import GanSpace
 from hfld.editors.interfacegan import InterFaceGan
@@ -29,7 +29,6 @@ __all__ = [
     "LinearEditor",
     "NoEdit",
     "RandomEditor",
-    "Reached",
     "SDFlow",
     "Score",
     "SeFa",
@@ -38,7 +37,7 @@ __all__ = [
     "directions_file",
     "editor_file",
     "make_editor",
-    "reach",
+    "strength_for",
 ]
 
 

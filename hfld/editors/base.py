@@ -2,18 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from hfld.attributes import attribute_index
-
 Score = Callable[[Tensor], Tensor]
 """ws [N, L, w_dim] -> attribute scores [N, 40] of their images, without gradients."""
-
-CAP = 8.0
-TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -59,91 +54,13 @@ class Editor(Protocol):
         ...
 
 
-class Reached(NamedTuple):
-    """Strengths that bring an attribute to a target."""
-
-    strength: Tensor  # [N], the editor's own unit
-    failed: Tensor  # [N] bool: the search found no strength up to the cap (always False in the other modes)
-
-
-def reach(
-    editor: Editor,
-    ws: Tensor,  # [N, L, w_dim]
-    attribute: str,
+def strength_for(
     target: float | Tensor,  # in [0, 1]; a number or [N]
-    score: Score,  # "native", "matched": R(G(ws)); "search": the tuning judge's
-    *,
-    mode: str = "native",  # "native" | "matched" | "search"
-    factor: float = 1.0,  # "matched": found on validation latents, one per method and attribute
-    tolerance: float = TOLERANCE,  # "search": allowed distance of the score from the target
-    cap: float = CAP,  # "search": largest absolute strength tried
-) -> Reached:
-    """Convert a target score to the editor's strength.
-
-    "native": strength = target - R(G(ws))_k, as the directions were trained. "matched": the same times
-    `factor`, so that methods of unequal reach are compared at equal change. "search": bracket and bisect each
-    sample until its score is within `tolerance` of the target, on the expected side, then on the other.
-    """
-    column = attribute_index(attribute)
-    now = score(ws)[:, column]
-    target = torch.as_tensor(target, dtype=now.dtype, device=now.device).expand_as(now)
+    scores: Tensor,  # [N] of the attribute, by the training regressor, before the edit
+    factor: float = 1.0,  # of a matched edit: one per method and attribute, found on validation latents
+) -> Tensor:
+    """The strength [N] that asks for a target: factor * (target - R(G(ws))_k), the unit in which T learns."""
+    target = torch.as_tensor(target, dtype=scores.dtype, device=scores.device).expand_as(scores)
     if not bool(((target >= 0) & (target <= 1)).all()):
         raise ValueError(f"target must be in [0, 1], not {target.min():.3g} to {target.max():.3g}")
-    never = torch.zeros_like(now, dtype=torch.bool)
-    if mode == "native":
-        return Reached(target - now, never)
-    if mode == "matched":
-        return Reached(factor * (target - now), never)
-    if mode != "search":
-        raise ValueError(f"mode must be 'native', 'matched' or 'search', not {mode!r}")
-
-    def gap(
-        strength: Tensor, active: Tensor
-    ) -> Tensor:  # [n] strengths of the active samples -> score - target
-        return score(editor.edit(ws[active], attribute, strength))[:, column] - target[active]
-
-    return _search(gap, now - target, tolerance=tolerance, cap=cap)
-
-
-def _search(
-    gap: Callable[[Tensor, Tensor], Tensor],
-    start: Tensor,
-    *,
-    tolerance: float,
-    cap: float,
-    halvings: int = 16,
-) -> Reached:
-    """Per sample, a strength with |gap| <= tolerance; the best one seen where there is none."""
-    best, best_gap = torch.zeros_like(start), start.clone()
-
-    def look(strength: Tensor, active: Tensor) -> Tensor:
-        found = gap(strength, active)
-        better = found.abs() < best_gap[active].abs()
-        best[active[better]], best_gap[active[better]] = strength[better], found[better]
-        return found
-
-    expected = torch.where(start > 0, -1.0, 1.0).to(
-        start
-    )  # a score above its target needs a negative strength
-    for side in (expected, -expected):
-        active = (best_gap.abs() > tolerance).nonzero()[:, 0]
-        low, high = torch.zeros_like(start), torch.zeros_like(start)
-        crossed = torch.zeros_like(start, dtype=torch.bool)
-        size = min(0.25, cap)
-        while len(active):
-            found = look(side[active] * size, active)
-            over = found.sign() != start[active].sign()
-            high[active[over]], crossed[active[over]] = size, True
-            low[active[~over]] = size
-            active = active[~over]
-            if size >= cap:
-                break
-            size = min(2 * size, cap)
-        for _ in range(halvings):
-            active = (crossed & (best_gap.abs() > tolerance)).nonzero()[:, 0]
-            if not len(active):
-                break
-            middle = (low[active] + high[active]) / 2
-            over = look(side[active] * middle, active).sign() != start[active].sign()
-            high[active[over]], low[active[~over]] = middle[over], middle[~over]
-    return Reached(best, best_gap.abs() > tolerance)
+    return factor * (target - scores)

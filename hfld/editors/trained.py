@@ -1,6 +1,5 @@
 """What editors with networks of their own share: fitting in the one loop, files, and the image losses."""
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from hfld import checkpoints
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.config import read_section
 from hfld.editors.base import Bank
+from hfld.images import sha256
 from hfld.losses import landmark_loss
 from hfld.models import Models, autocast
 from hfld.training.loop import cosine_schedule, run_folder, seconds_taken, train
@@ -327,10 +327,7 @@ def retarget(condition: Tensor, generator: torch.Generator) -> Tensor:
 
 def digest(*tensors: Tensor) -> str:
     """sha256 of the tensors' bytes."""
-    found = hashlib.sha256()
-    for tensor in tensors:
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+    return sha256(*(tensor.detach().cpu().numpy() for tensor in tensors))
 
 
 def columns_of(names: Sequence[str]) -> list[int]:

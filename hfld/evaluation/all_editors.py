@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from hfld.attributes import EMOTIONS, OUTER_EYE_CORNERS, REGIONS, attribute_index
-from hfld.checkpoints import sha256
 from hfld.config import BenchmarkConfig, Profile
 from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor
 from hfld.evaluation import editor_checks
@@ -29,7 +28,7 @@ from hfld.evaluation.evaluator import Evaluator, Latents, Pairs
 from hfld.evaluation.judges import Readings
 from hfld.evaluation.quantities import inter_ocular
 from hfld.evaluation.rows import COMPARISON
-from hfld.images import to_tensor, to_uint8
+from hfld.images import sha256, to_tensor, to_uint8
 from hfld.models import Models
 
 LOCK = "_lock"

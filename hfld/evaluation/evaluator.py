@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES, attribute_index
 from hfld.config import Profile, load_profile
-from hfld.editors import Editor, reach
+from hfld.editors import Editor, strength_for
 from hfld.evaluation.judges import Context, Judges, Readings, check_independent, read
 from hfld.evaluation.matching import Match, match_strengths
 from hfld.evaluation.quantities import pair_quantities, pixel_errors
@@ -133,11 +133,8 @@ class Evaluator:
         factor: float = 1.0,  # matched strength: the one number that scales every edit of a method
     ) -> Tensor:
         """ws after the edit towards `target`: strength = factor * (target - R(x)_k) [N]."""
-        known = latents.scores
-        reached = reach(
-            editor, latents.ws, attribute, target, lambda ws: known, mode="matched", factor=factor
-        )
-        return editor.edit(latents.ws, attribute, reached.strength)
+        scores = latents.scores[:, attribute_index(attribute)]
+        return editor.edit(latents.ws, attribute, strength_for(target, scores, factor))
 
     def tuned_change(self, latents: Latents, editor: Editor, attribute: str) -> Callable[[float], float]:
         """factor -> signed mean target change between targets 0 and 1, as the *tuning* judge reads it."""

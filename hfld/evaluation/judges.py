@@ -1,6 +1,5 @@
 """Independent judges, and the one function that reads images with all of them."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from torch.nn import functional
 from hfld.attributes import ATTRIBUTES, EMOTIONS
 from hfld.checkpoints import FETCH, load_network
 from hfld.config import Profile
+from hfld.images import sha256
 from hfld.models import pick_device
 from hfld.networks.resized import resized
 
@@ -144,11 +144,10 @@ def _in_float32(linear: nn.Linear, inputs: tuple[Tensor, ...], _: Tensor) -> Ten
 
 def state_hash(network: nn.Module) -> str:
     """sha256 over names, shapes and float32 values of a network's state."""
-    digest = hashlib.sha256()
+    parts: list[bytes | np.ndarray] = []
     for name, value in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+        parts += [f"{name} {tuple(value.shape)}".encode(), value.detach().cpu().float().numpy()]
+    return sha256(*parts)
 
 
 def check_independent(judges: Judges, training: Mapping[str, nn.Module]) -> dict[str, str]:

@@ -50,7 +50,7 @@ def sweep_landmark_weight(
     }
     editors: dict[str, Editor] = {}
     for value, weight in weights.items():
-        changed = replace(config.resolved(), lambda_landmark=weight)
+        changed = replace(config, lambda_landmark=weight)
         trained = train_directions(
             evaluator.models, changed, method="hfld", run_dir=run_dir, progress=progress
         )
@@ -65,7 +65,6 @@ def sweep_landmark_weight(
 
 def around(config: DirectionsConfig) -> list[float]:
     """FACTORS of the config's own weight, per pixel at 256 (hfld.losses.weight_per_pixel)."""
-    config = config.resolved()
     own = weight_per_pixel(config.lambda_landmark, norm=config.landmark_norm, unit=config.landmark_unit)
     return [float(f"{factor * own:.3g}") for factor in FACTORS]
 
@@ -94,7 +93,6 @@ DOUBLED = "twice the steps"
 
 def variants(config: DirectionsConfig, *, seeds: Sequence[int] = (1, 2, 3)) -> dict[str, DirectionsConfig]:
     """The trainings whose differences should agree: one per seed, and the first seed with twice the steps."""
-    config = config.resolved()
     named = {f"seed {seed}": replace(config, seed=seed) for seed in seeds}
     return named | {DOUBLED: replace(config, seed=seeds[0], steps=2 * config.steps)}
 

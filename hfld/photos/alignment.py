@@ -19,6 +19,8 @@ CORNERS = {
 }
 """Number of landmarks -> left eye, right eye (as seen; averaged), left and right corner of the mouth."""
 
+FEATHER = 0.1  # width of the soft edge of a pasted crop, of its side
+
 
 @dataclass(frozen=True)
 class Quad:
@@ -107,14 +109,11 @@ def paste(
     face: np.ndarray,  # uint8 [S, S, 3], an edited crop
     quad: Quad,  # where the crop was taken from
     *,
-    feather: float = 0.1,  # width of the soft edge, of the crop's side
     mask: np.ndarray | None = None,  # [S, S] in [0, 1]: how much of the face is pasted; None: all of it
 ) -> np.ndarray:
     """The picture with the face put back where it was; its edge fades out within the square."""
     if face.ndim != 3 or face.shape[0] != face.shape[1]:
         raise ValueError(f"face: shape {face.shape}, expected [S, S, 3]")
-    if not 0 <= feather <= 0.5:
-        raise ValueError(f"feather must be in [0, 0.5], not {feather}")
     if mask is not None and mask.shape != face.shape[:2]:
         raise ValueError(f"mask: shape {mask.shape}, expected {face.shape[:2]}")
     side = max(1, min(len(face), round(quad.side)))
@@ -122,7 +121,7 @@ def paste(
     height, width = picture.shape[:2]
     place = {"M": _matrix(quad, side), "dsize": (width, height), "flags": cv2.INTER_LINEAR}
     ramp = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
-    ramp = np.clip(ramp / max(feather * side, 1), 0, 1)
+    ramp = np.clip(ramp / max(FEATHER * side, 1), 0, 1)
     inner = np.minimum.outer(ramp, ramp)
     if mask is not None:
         inner = np.minimum(

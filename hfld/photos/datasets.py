@@ -1,27 +1,28 @@
-"""CelebA, LaPa, JD-landmark, FFHQ and plain folders as PhotoSets, checked when loaded.
+"""CelebA, LaPa and JD-landmark as PhotoSets, checked when loaded.
 
 Every loader takes the folder that holds the data set and gives {"train", "validation", "test"}. What does not
 fit is a ValueError that names the first bad file. Checked when loaded: that every picture is there and its
-header can be read, its size where the format prescribes one (CelebA, FFHQ), the number, place and
-distinctness of landmarks, and all labels. The headers of CelebA's 202,599 files take 10 to 20 seconds from a
-warm disk. Checked before use: `PhotoSet.store`, through which all training goes, decodes every picture, so
-one that is cut off is named there; `PhotoSet.verify` does so alone.
+header can be read (10 to 20 seconds for CelebA's 202,599), CelebA's size, the number, place and distinctness
+of landmarks, and all labels. Checked before use: `PhotoSet.store`, through which all training goes, decodes
+every picture, so one that is cut off is named there.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from hfld.attributes import ATTRIBUTES, index_of
-from hfld.photos.photo_set import PhotoSet, picture_size, pictures_in, split_by_name
+from hfld.images import sha256
+from hfld.photos.photo_set import PhotoSet
+from hfld.photos.reading import find_pictures, picture_size
 
 SPLITS = ("train", "validation", "test")
 POINTS = 106
 CELEBA_SIZE = (178, 218)  # (width, height) of an aligned picture
 CELEBA_POINTS = "list_landmarks_align_celeba.txt"
-FFHQ_FOLDER = "images1024x1024"
 Splits = dict[str, PhotoSet]
 
 
@@ -53,8 +54,11 @@ def load_celeba(root: Path) -> Splits:
         raise ValueError(f"{partition}: {len(rows)} pictures, list_attr_celeba.txt has {len(names)}")
     folder = _one_of(root, "Img/img_align_celeba", "img_align_celeba")
     _check_present(folder, names)
-    photos = PhotoSet(tuple(folder / name for name in names), _celeba_points(root, names), values > 0)
-    photos.verify(size=CELEBA_SIZE, decode=False)
+    files = tuple(folder / name for name in names)
+    for path in tqdm(files, desc="headers of CelebA", unit="photo", delay=1):
+        if (size := picture_size(path)) != CELEBA_SIZE:
+            raise ValueError("{}: {} x {} px, expected {} x {}".format(path, *size, *CELEBA_SIZE))
+    photos = PhotoSet(files, _celeba_points(root, names), values > 0)
     return _divide(photos, np.array([int(split) for _, split in rows]))
 
 
@@ -124,11 +128,17 @@ def load_jd(root: Path) -> Splits:
         if any(name.lower().startswith("test") for name in above):
             split = np.full(len(photos), 2)
         else:
-            split = split_by_name(map(source, photos.files), validation=0.1, test=0)
+            split = _validation_tenth(map(source, photos.files))
         parts.append((photos, split))
     files = tuple(path for photos, _ in parts for path in photos.files)
     landmarks = np.concatenate([photos.landmarks for photos, _ in parts])
     return _divide(PhotoSet(files, landmarks), np.concatenate([split for _, split in parts]))
+
+
+def _validation_tenth(names: Iterable[str]) -> np.ndarray:
+    """1 for the tenth that is for validation, else 0: a name keeps its split when others come and go."""
+    place = np.array([int(sha256(name.encode())[:16], base=16) / 2**64 for name in names])
+    return np.where(place < 0.1, 1, 0)
 
 
 def source(path: Path) -> str:
@@ -143,7 +153,7 @@ def _with_points(pictures: Path, points: Path, name_of: Callable[[Path], str]) -
     for folder in (pictures, points):
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
-    files = pictures_in(pictures)
+    files = find_pictures(pictures)
     if not files:
         raise ValueError(f"{pictures}: there are no pictures")
     names = [name_of(path) for path in files]
@@ -191,47 +201,10 @@ def _check_points(points: np.ndarray, size: tuple[int, int], places: Sequence[st
         raise ValueError(f"{places[n]}: {distinct[n]} distinct points, expected {expected}")
 
 
-def load_ffhq(root: Path) -> Splits:
-    """FFHQ: numbered PNGs in a subfolder per thousand (00000/00000.png, ...), squares of one size, in `root`
-    or in the folder images1024x1024/ of the official download.
-
-    Train: numbers below 60,000; FFHQ's official validation part is halved into validation and test.
-    """
-    files = _ffhq_files(root) or _ffhq_files(root / FFHQ_FOLDER)
-    if not files:
-        raise ValueError(f"{root}: there is no 00000/00000.png, nor one in {FFHQ_FOLDER}/")
-    numbers = []
-    for path in files:
-        if not re.fullmatch(r"\d{5}", path.stem):
-            raise ValueError(f"{path}: expected a name of five digits, such as 00000.png")
-        if path.parent.name != f"{int(path.stem) // 1000 * 1000:05d}":
-            raise ValueError(f"{path}: expected in the folder {int(path.stem) // 1000 * 1000:05d}")
-        numbers.append(int(path.stem))
-    photos = PhotoSet(tuple(files))
-    photos.verify(size=(picture_size(files[0])[0],) * 2, decode=False)
-    return _divide(photos, np.searchsorted([60_000, 65_000], numbers, side="right"))
-
-
-def _ffhq_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("[0-9]*/*.png") if not path.name.startswith("."))
-
-
-def load_folder(root: Path) -> Splits:
-    """Any pictures below `root`: 80, 10 and 10 percent, chosen by the file's name."""
-    files = pictures_in(root)
-    if not files:
-        raise ValueError(f"{root}: there are no pictures")
-    photos = PhotoSet(tuple(files))
-    photos.verify(decode=False)
-    return _divide(photos, split_by_name(path.relative_to(root).as_posix() for path in files))
-
-
 DATASETS: dict[str, Callable[[Path], Splits]] = {
     "celeba": load_celeba,
     "lapa": load_lapa,
     "jd": load_jd,
-    "ffhq": load_ffhq,
-    "folder": load_folder,
 }
 
 

@@ -11,13 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
-
-from hfld.checkpoints import Part, load, save, save_network
+from hfld.checkpoints import load, save, save_network
 from hfld.config import Profile, load_profile
-from hfld.networks.deepface import SIDES, DeepFaceIdentity
 from hfld.photos.fetch import ITEMS
-from hfld.photos.judges import load_emotion, load_identity
+from hfld.photos.judges import IDENTITY, load_emotion, load_identity
 
 FETCH = "make fetch PROFILES={}"
 
@@ -38,22 +35,22 @@ def import_official(profile: Profile) -> list[Path]:
     ]
     if world.regressor is not None:
         wanted.append(("regressor", official / world.regressor, None, "ResNet"))
-    if world.identity not in SIDES:
+    if world.identity not in IDENTITY:
         wanted.append(("judge_identity", official / world.identity, None, None))
     made = [
-        _write(folder / f"{name}.safetensors", source, part=part, kind=kind, profile=profile)
+        _convert(source, folder / f"{name}.safetensors", part=part, kind=kind, profile=profile)
         for name, source, part, kind in wanted
     ]
-    made.append(_keep(folder / "judge_emotion.safetensors", load_emotion(official).network, {}))
-    if world.identity in SIDES:
-        judge = load_identity(official, model=world.identity)
-        network = DeepFaceIdentity(model=world.identity)
-        network.network.load_state_dict(judge.network.network.state_dict())
-        made.append(_keep(folder / "judge_identity.safetensors", network, {"model": world.identity}))
+    judges = {"judge_emotion": (load_emotion(official), {})}
+    if world.identity in IDENTITY:
+        judges["judge_identity"] = load_identity(official, model=world.identity), {"model": world.identity}
+    for name, (network, arguments) in judges.items():
+        made.append(folder / f"{name}.safetensors")
+        save_network(made[-1], network, arguments, {"source": "DeepFace"}, half=False)
     return made
 
 
-def _write(path: Path, source: Path, *, part: str | None, kind: str | None, profile: Profile) -> Path:
+def _convert(source: Path, path: Path, *, part: str | None, kind: str | None, profile: Profile) -> Path:
     """One network of an official file, its tensors as they are."""
     digests = {profile.root / item.path: item.sha256 for item in ITEMS if item.sha256}
     checkpoint = load(source, command=FETCH.format(profile.name), digest=digests.get(source))
@@ -63,23 +60,14 @@ def _write(path: Path, source: Path, *, part: str | None, kind: str | None, prof
         found = ", ".join(f"{name} ({known.network})" for name, known in parts.items()) or "no network"
         reason = checkpoint.unread.get(part, f"holds {found}")
         raise ValueError(f"{source}: {reason}, expected {part or 'a'} {kind or 'network'}")
-    _check_size(source, chosen, profile)
-    known = {key: checkpoint.metadata[key] for key in ("format", "sha256") if key in checkpoint.metadata}
-    metadata = {"source": source.name, **known, "network": chosen.network, "arguments": chosen.arguments}
-    save(path, chosen.state, metadata)
-    return path
-
-
-def _check_size(source: Path, part: Part, profile: Profile) -> None:
-    size = part.arguments.get("size", profile.world.size)
-    if part.network in ("Generator", "Discriminator") and size != profile.world.size:
+    size = chosen.arguments.get("size", profile.world.size)
+    if chosen.network in ("Generator", "Discriminator") and size != profile.world.size:
         raise ValueError(
             f"{source}: draws {size} px, expected world.size {profile.world.size} of profile {profile.name}"
         )
-
-
-def _keep(path: Path, network: nn.Module, arguments: dict) -> Path:
-    save_network(path, network, arguments, {"source": "DeepFace"}, half=False)
+    known = {key: checkpoint.metadata[key] for key in ("format", "sha256") if key in checkpoint.metadata}
+    metadata = {"source": source.name, **known, "network": chosen.network, "arguments": chosen.arguments}
+    save(path, chosen.state, metadata)
     return path
 
 

@@ -1,24 +1,21 @@
 """Sets of rendered portraits with exact labels."""
 
 import ast
-import hashlib
 import json
-import shutil
-import tempfile
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from hfld.attributes import ATTRIBUTES
-from hfld.images import to_tensor
+from hfld.images import cached_arrays, sha256
 from hfld.portraits import parameters
 from hfld.portraits.parameters import Parameters
 
-_ARRAYS = ("z", "images", "landmarks")
+NOT_DRAWING = ("dataset.py", "world.py")
+"""Files of this folder that do not decide what a portrait looks like."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +37,6 @@ class PortraitSet:
         """Strengths, labels, visibility, emotions and pose of every portrait."""
         return parameters.decode(self.z)
 
-    def batch(self, index: Tensor, device: torch.device | str = "cpu") -> Tensor:
-        """Images [N, 3, H, W] in [-1, 1] of the chosen portraits."""
-        return to_tensor(self.images[index.numpy()], device)
-
 
 def portraits(
     n: int,
@@ -60,30 +53,24 @@ def portraits(
     arguments = {"n": n, "seed": seed, "mode": mode, "coupling": coupling, "size": size}
     if cache_dir is None:
         return PortraitSet(**_render(arguments, workers, progress))
-    key = hashlib.sha256(json.dumps([arguments, renderer_hash()]).encode()).hexdigest()[:12]
-    folder = Path(cache_dir) / f"portraits_{mode}_{n}x{size}_seed{seed}_{key}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            for name, array in _render(arguments, workers, progress).items():
-                np.save(temporary / f"{name}.npy", array)
-            temporary.chmod(0o755)
-            if not folder.is_dir():  # another process may have been faster
-                temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return PortraitSet(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS})
+    key = sha256(json.dumps([arguments, renderer_hash()]).encode())[:12]
+
+    def write(folder: Path) -> None:
+        for name, array in _render(arguments, workers, progress).items():
+            np.save(folder / f"{name}.npy", array)
+
+    arrays = cached_arrays(Path(cache_dir) / f"portraits_{mode}_{n}x{size}_seed{seed}_{key}", write)
+    return PortraitSet(z=arrays["z"], images=arrays["images"], landmarks=arrays["landmarks"])
 
 
-def intervened(n: int, seed: int, *, most: int = 3) -> np.ndarray:
-    """Natural latents [n, z_dim] after one to `most` exact interventions each, every attribute equally often.
+def intervened(n: int, seed: int) -> np.ndarray:
+    """Natural latents [n, z_dim] after one to three exact interventions each, every attribute equally often.
 
     These are the counterfactuals that a generator is asked for, and that nature seldom shows.
     """
     z = parameters.sample(n, seed)
     draws = np.random.default_rng((seed, 1))
-    count = draws.integers(1, most + 1, size=n)
+    count = draws.integers(1, 4, size=n)
     chosen = draws.random((n, len(ATTRIBUTES))).argsort(axis=1) < count[:, None]  # [n, 40]
     labels = parameters.decode(z).labels
     for k, attribute in enumerate(ATTRIBUTES):
@@ -95,39 +82,40 @@ def intervened(n: int, seed: int, *, most: int = 3) -> np.ndarray:
 
 
 def renderer_hash() -> str:
-    """Digest of what hfld/portraits does: its code without comments and docstrings, and its tables."""
-    folder = Path(parameters.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix == ".py":
-            digest.update(f"{path.relative_to(folder)} {_code(path.read_text())}".encode())
-        elif path.suffix in (".csv", ".npz", ".json"):
-            digest.update(f"{path.relative_to(folder)} ".encode() + path.read_bytes())
-    return digest.hexdigest()
+    """Digest of what draws: code and tables. The networks in data/ name the one whose portraits they saw.
+
+    Of the code without comments and docstrings: better words in them are no reason to draw anew.
+    """
+    parts: list[bytes | Path] = []
+    for path in sorted(Path(__file__).parent.iterdir()):
+        if path.suffix == ".py" and path.name not in NOT_DRAWING:
+            parts.append(f"{path.name} {_code(path.read_text(encoding='utf-8'))}".encode())
+        elif path.suffix == ".csv":
+            parts += [f"{path.name} ".encode(), path]
+    return sha256(*parts)
 
 
 def _code(source: str) -> str:
-    """The syntax tree without docstrings and positions."""
+    """The syntax tree without docstrings and positions, as Python 3.11 writes it."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [
-                line
-                for line in body
-                if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
-            ]
-    return ast.dump(tree)
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [line for line in node.body if not _is_docstring(line)]
+        vars(node).pop("type_params", None)  # new in 3.12
+    return ast.dump(tree, **({"show_empty": True} if sys.version_info >= (3, 13) else {}))
+
+
+def _is_docstring(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
 
 
 def _render(arguments: dict, workers: int, progress: bool) -> dict[str, np.ndarray]:
     from hfld.portraits.render import render_latents  # drawing needs OpenCV, reading a cache does not
 
-    if arguments["mode"] == "intervened":
-        z = intervened(arguments["n"], arguments["seed"])
+    n, seed, mode = arguments["n"], arguments["seed"], arguments["mode"]
+    if mode == "intervened":
+        z = intervened(n, seed)
     else:
-        z = parameters.sample(
-            arguments["n"], arguments["seed"], mode=arguments["mode"], coupling=arguments["coupling"]
-        )
+        z = parameters.sample(n, seed, mode=mode, coupling=arguments["coupling"])
     images, landmarks = render_latents(z, arguments["size"], workers=workers, progress=progress)
     return {"z": z, "images": images, "landmarks": landmarks.astype(np.float32)}

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from hfld.images import replacing
 from hfld.report.labels import COLOURS, end, method_name, plain
 
 DPI = 150
@@ -29,12 +30,10 @@ def save(figure: Figure, path: Path, *, colours: int | None = None) -> Path:
     With `colours` in a palette of so many: a third of the size, for drawings without faces in them.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None}, facecolor="white")
-    if colours is not None:
-        in_palette(Image.open(temporary), colours).save(temporary, format="png", optimize=True)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None}, facecolor="white")
+        if colours is not None:
+            in_palette(Image.open(temporary), colours).save(temporary, format="png", optimize=True)
     return path
 
 

@@ -1,6 +1,5 @@
 """From a state to pixels: sources, edits in target units, held scores, layer ranges."""
 
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,26 +10,33 @@ import torch
 from torch import Tensor, nn
 
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
-from hfld.checkpoints import sha256
 from hfld.config import InversionConfig, Profile
-from hfld.editors import EDITORS, Editor, ExpressionLock, directions_file, editor_file, make_editor, reach
-from hfld.editors.base import CAP
+from hfld.editors import (
+    EDITORS,
+    Editor,
+    ExpressionLock,
+    directions_file,
+    editor_file,
+    make_editor,
+    strength_for,
+)
 from hfld.evaluation.judges import Judges, read, state_hash
-from hfld.images import to_uint8
+from hfld.images import sha256, to_uint8
 from hfld.models import Models, pick_device, reuse_memory
 from hfld.portraits.world import PortraitWorld, world_of
-from hfld.studio.latest import Overtaken
+from hfld.studio.latest_queue import Overtaken
 from hfld.studio.state import Source, State
-from hfld.studio.targets import approach
+from hfld.studio.strengths import solve_strengths
 
 NETWORKS = ("generator", "regressor")
 """What every picture and every strength depends on."""
 
-FIRST = ("hfld", "baseline")
-"""Editors that are always offered; the second stands beside the first."""
+ALWAYS_OFFERED = ("hfld", "baseline")
+"""The second stands beside the first."""
 
-KEPT = 32  # results; a trajectory of two editors is 14
-TUNED = 8  # generators that were tuned to photos, which the history may go back to
+MAX_PREVIEW_STRENGTH = 8.0  # in the editor's own unit
+MAX_RESULTS = 32  # that are kept; a trajectory of two editors is 14
+MAX_TUNED = 8  # generators that were tuned to photos, which the history may go back to
 
 Stop = Callable[[], bool]
 """Whether nobody waits for a result any more."""
@@ -81,9 +87,7 @@ class Engine:
         ] = {}  # of corrected edits: strength / missing score
 
     @classmethod
-    def from_profile(
-        cls, profile: Profile, editors: Sequence[str], *, lock_expression: LockExpression | None = None
-    ) -> "Engine":
+    def from_profile(cls, profile: Profile, editors: Sequence[str]) -> "Engine":
         """Load what `profile` names; a missing file's error says which command makes it.
 
         Where 01_landmarks has trained an H, the expression lock of profile.benchmark is offered.
@@ -101,8 +105,6 @@ class Engine:
             command=profile.command,
         )
         made = {name: make_editor(name, weights=paths.weights, models=models) for name in editors}
-        if lock_expression is None and models.landmarks is not None:
-            lock_expression = _lock_of(profile, models)
         world = world_of(profile)
         weights = _hashes_of_editors(made) | {name: models.hashes[name] for name in NETWORKS}
         if models.landmarks is not None:
@@ -114,7 +116,7 @@ class Engine:
             editors=made,
             judges=Judges.of(profile),
             world=world and replace(world, workers=1),
-            lock_expression=lock_expression,
+            lock_expression=None if models.landmarks is None else _lock_of(profile, models),
             preview=64 if profile.world.size > 128 else None,
             inversion=profile.inversion,
             profile=profile.name,
@@ -160,9 +162,9 @@ class Engine:
 
     def check_room(self) -> None:
         """ValueError where no further generator is adopted: each is as large as the session's own."""
-        if len(self._tuned) >= TUNED:
+        if len(self._tuned) >= MAX_TUNED:
             raise ValueError(
-                f"{TUNED} photos have a generator of their own already; start the notebook again for more"
+                f"{MAX_TUNED} photos have a generator of their own already; start the notebook again for more"
             )
 
     def has(self, tuned: str) -> bool:
@@ -207,13 +209,9 @@ class Engine:
             face = self._result(state, name, stop)
             with self._guard:
                 self._results[key] = face
-                while len(self._results) > KEPT:
+                while len(self._results) > MAX_RESULTS:
                     del self._results[next(iter(self._results))]
         return face
-
-    def edited(self, state: State, editor: str | None = None) -> Tensor:
-        """ws [1, L, w_dim] of the result."""
-        return self.result(state, editor).ws
 
     def _result(self, state: State, name: str, stop: Stop) -> Face:
         original, known = self.original(state.source), self.known(name)
@@ -230,7 +228,7 @@ class Engine:
 
         held = {a: float(original.scores[attribute_index(a)]) for a in known if a in state.held}
         goals = held | {a: target for a, target in state.targets.items() if a in known}
-        face, strengths = approach(draw, original.scores, goals, native)
+        face, strengths = solve_strengths(draw, original.scores, goals, native)
         for attribute, strength in native.items():
             if strength:
                 self._factors[state.source, name, attribute] = strengths[attribute] / strength
@@ -247,7 +245,9 @@ class Engine:
             attribute: strength * self._factors.get((state.source, name, attribute), 1.0)
             for attribute, strength in self._native(original, name, state.targets).items()
         }
-        largest = {a: float(np.clip(s, -CAP, CAP)) for a, s in strengths.items()}
+        largest = {
+            a: float(np.clip(s, -MAX_PREVIEW_STRENGTH, MAX_PREVIEW_STRENGTH)) for a, s in strengths.items()
+        }
         return self._compose(self.editors[name], original.ws, largest, state.layers)
 
     @torch.no_grad()  # not inference_mode: an expression lock takes gradients of its own
@@ -264,9 +264,9 @@ class Engine:
 
     def _native(self, original: Face, name: str, targets: Mapping[str, float]) -> dict[str, float]:
         """Strengths in the editor's own unit, the missing score."""
-        scores, editor, known = torch.from_numpy(original.scores)[None], self.editors[name], self.known(name)
+        scores, known = torch.from_numpy(original.scores), self.known(name)
         return {
-            attribute: float(reach(editor, original.ws, attribute, target, lambda ws: scores).strength)
+            attribute: float(strength_for(target, scores[attribute_index(attribute)]))
             for attribute, target in targets.items()
             if attribute in known
         }
@@ -276,29 +276,10 @@ class Engine:
             raise ValueError("landmarks cannot be held here; switch it off")
         return self.lock_expression(editor)
 
-    def trajectory(
-        self,
-        state: State,
-        attribute: str,
-        steps: int,
-        editor: str | None = None,
-        *,
-        stop: Stop = never,
-        drawn: Callable[[], object] = lambda: None,  # is called after each picture
-    ) -> np.ndarray:
-        """`attribute` from target 0 to 1, the other edits as they are: uint8 [steps, H, W, 3]."""
-        images = []
-        for target in np.linspace(0, 1, steps):
-            one = state.with_target(attribute, float(target))
-            images.append(self.result(one, editor, stop=stop).image)
-            drawn()
-        return np.stack(images)
-
     def check(self, state: State) -> State:
         """The state as this session can show it; ValueError names what does not exist here."""
-        for name in (state.editor, state.second):
-            if name is not None:
-                index_of(name, self.editors, "editor")
+        for name in state.editors:
+            index_of(name, self.editors, "editor")
         if state.layers is not None and state.layers[1] >= self.rows:
             raise ValueError(f"layers {state.layers}: this generator has layers 0 to {self.rows - 1}")
         if state.expression_lock and self.lock_expression is None:
@@ -329,7 +310,7 @@ def offered(profile: Profile) -> tuple[str, ...]:
         name: [of(profile.paths.weights, name) for of in (directions_file, editor_file)] for name in EDITORS
     }
     there = [name for name in EDITORS if any(file.is_file() for file in files[name])]
-    return (*FIRST, *(name for name in there if name not in FIRST))
+    return (*ALWAYS_OFFERED, *(name for name in there if name not in ALWAYS_OFFERED))
 
 
 def _lock_of(profile: Profile, models: Models) -> LockExpression:
@@ -349,7 +330,4 @@ def _hashes_of(models: Models, editors: Mapping[str, Editor]) -> dict[str, str]:
 
 def _hashes_of_editors(editors: Mapping[str, Editor]) -> dict[str, str]:
     matrices = {name: editor.T for name, editor in editors.items() if hasattr(editor, "T")}
-    return {
-        name: hashlib.sha256(T.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()
-        for name, T in matrices.items()
-    }
+    return {name: sha256(T.detach().cpu().float().numpy()) for name, T in matrices.items()}

@@ -13,90 +13,12 @@ import numpy as np
 from PIL import Image
 
 from hfld.inversion import Fidelity
-from hfld.report.figures import COLOURS
+from hfld.report.labels import COLOURS
 from hfld.report.labels import LABELS
+from hfld.studio.drawing import FULL_SCALE
 from hfld.studio.gauges import Gauge, Gauges
-from hfld.studio.pictures import FULL_SCALE
 
-STYLE = """<style>
-.hfld {
-  --ink: var(--jp-ui-font-color1, var(--vscode-foreground, #222));
-  --soft: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #555));
-  --paper: var(--jp-layout-color1, var(--vscode-editor-background, #fff));
-  --panel: var(--jp-layout-color2, var(--vscode-sideBar-background, #f3f3f3));
-  --line: var(--jp-border-color2, var(--vscode-panel-border, #ddd));
-  --accent: var(--jp-brand-color1, var(--vscode-focusBorder, #0072B2));
-  --link: var(--jp-content-link-color, var(--vscode-textLink-foreground, #0072B2));
-  --bad: var(--jp-error-color1, var(--vscode-errorForeground, #d43d1a));
-  color: var(--ink); max-width: 1240px;
-}
-.hfld .widget-html-content { color: var(--ink); line-height: 1.35; }
-.hfld h2 { margin: 0; font-size: 18px; font-weight: 600; }
-.hfld h3 { margin: 10px 0 2px; font-size: 12px; font-weight: 600; color: var(--soft); letter-spacing: .02em; }
-.hfld h3::first-letter { text-transform: uppercase; }
-.hfld .soft { color: var(--soft); }
-.hfld-body { gap: 14px; flex-flow: row wrap; }
-.hfld-pictures { gap: 10px; margin: 6px 0; }
-.hfld-panel { background: var(--paper); align-self: flex-start; border: 1px solid var(--line);
-  border-radius: 8px; padding: 8px 10px; }
-.hfld-row { align-items: center; border-left: 3px solid transparent; padding-left: 4px; overflow: hidden; }
-.hfld-row.hfld-edited { border-left-color: var(--accent); }
-.hfld-row.hfld-edited .widget-label { font-weight: 600; }
-.hfld-row .widget-readout { min-width: 34px; margin-left: 8px; }
-.hfld-columns { display: flex; justify-content: flex-end; font-size: 11px; color: var(--soft); }
-.hfld-columns span { width: 48px; text-align: right; white-space: nowrap; }
-.hfld-columns span:last-child { width: 92px; }
-.hfld-score { font-variant-numeric: tabular-nums; text-align: right; }
-.hfld-small.jupyter-button { padding: 0 4px; line-height: 24px; height: 24px; }
-.hfld figure { margin: 0; }
-.hfld figcaption { font-size: 13px; font-weight: 600; margin: 0 0 4px; }
-.hfld figcaption .soft { font-weight: 400; }
-.hfld-picture { position: relative; display: block; width: 100%; padding: 0; border: 0; background: none;
-  border-radius: 8px; overflow: hidden; cursor: default; }
-.hfld-picture img { display: block; width: 100%; border-radius: 8px; aspect-ratio: 1; object-fit: cover; }
-.hfld-picture img + img { position: absolute; inset: 0; opacity: 0; }
-button.hfld-picture { cursor: pointer; }
-button.hfld-picture:active img + img { opacity: 1; }
-button.hfld-picture:focus-visible img { outline: 3px solid var(--ink); outline-offset: -3px; }
-.hfld :is(button, input, select, a, [tabindex]):focus-visible {
-  outline: 2px solid var(--ink); outline-offset: -2px; }
-.hfld-hint { font-size: 11px; color: var(--soft); margin-top: 2px; }
-.hfld-strip { display: grid; gap: 3px; align-items: center; }
-.hfld-strip img { width: 100%; border-radius: 4px; display: block; }
-.hfld-strip span { font-size: 11px; color: var(--soft); text-align: center; }
-.hfld-cards { columns: 2 270px; column-gap: 10px; margin-top: 8px; }
-.hfld-card { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 6px 8px;
-  margin-bottom: 10px; break-inside: avoid; }
-.hfld-card table { width: 100%; border-spacing: 6px 1px; border-collapse: separate; font-size: 12px;
-  font-variant-numeric: tabular-nums; }
-.hfld-card caption { text-align: left; font-size: 13px; font-weight: 600; padding: 0 0 2px 6px;
-  color: var(--ink); }
-.hfld-card th { font-weight: 600; text-align: right; padding: 0; }
-.hfld-card td { padding: 0; text-align: right; }
-.hfld-card td:first-child, .hfld-card th:first-child { text-align: left; }
-.hfld-card th[scope=row] { font-weight: 400; }
-.hfld-green { color: color-mix(in srgb, #009E73 70%, var(--ink)); }
-.hfld-amber { color: color-mix(in srgb, #d98c00 70%, var(--ink)); }
-.hfld-red { color: color-mix(in srgb, #d43d1a 70%, var(--ink)); }
-.hfld-track { position: relative; min-width: 52px; z-index: 0; padding: 0 3px; }
-.hfld-track i { position: absolute; z-index: -1; left: 0; top: 2px; bottom: 2px; border-radius: 3px;
-  background: var(--accent); opacity: .3; }
-.hfld-message { padding: 4px 10px; border-radius: 6px; border: 1px solid var(--line); }
-.hfld-error { border-color: var(--bad); border-left-width: 5px; }
-.hfld-thumb { padding: 0 2px; }
-.hfld-thumb img { width: 100%; border-radius: 6px; display: block; }
-.hfld a { color: var(--link); }
-.hfld-own { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; margin: 4px 0; }
-.hfld-own figure { flex: 0 0 120px; }
-.hfld-own figure.wide { flex: 1 1 200px; min-width: 0; }
-.hfld-own figcaption { font-size: 12px; }
-.hfld-own img { display: block; width: 100%; border-radius: 6px; }
-.hfld-own figure.wide img { width: auto; max-width: 100%; max-height: 300px; }
-.hfld-own .arrow { margin-top: 66px; color: var(--soft); font-size: 20px; }
-.hfld-words { font-size: 13px; margin: 6px 0; }
-.hfld-progress { display: flex; align-items: center; gap: 8px; margin: 4px 0; }
-.hfld-progress progress { width: 220px; accent-color: var(--accent); }
-</style>"""
+STYLE = f"<style>\n{Path(__file__).with_name('style.css').read_text(encoding='utf-8')}</style>"
 
 LEGEND = (
     '<div class="hfld-hint">HFLD: directions trained with the landmark loss; baseline: the same without it. '

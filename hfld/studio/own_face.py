@@ -1,6 +1,5 @@
 """One's own photo in the editor: from a picture file to a latent, in the background and in words."""
 
-import hashlib
 import math
 import threading
 from collections.abc import Callable
@@ -10,15 +9,15 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from hfld.images import to_uint8
+from hfld.images import sha256, to_uint8
 from hfld.inversion import Fidelity, Inversion, Progress, fidelity, invert, tune
 from hfld.photos.own_photo import Photo, open_photo
 from hfld.studio.engine import Engine
-from hfld.studio.exports import check_size
-from hfld.studio.latest import LatestQueue, Stage
+from hfld.studio.file_formats import check_size
+from hfld.studio.latest_queue import LatestQueue, Stage
 
-PREVIEW = 420  # px: longer side of the photo on the screen
-TUNED = (
+PREVIEW_SIDE = 420  # px: longer side of the photo on the screen
+SHARPENED = (
     "the generator is adapted to this photo. A saved recipe shows these pixels in this session only, "
     "elsewhere the face without it"
 )
@@ -48,15 +47,13 @@ class OwnFace:
     @cached_property
     def digest(self) -> str:
         """sha256 of the picture and of the square of the chosen face."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.photo.picture))
-        digest.update(self.photo.quad.corners.astype("<f4").tobytes())
-        return digest.hexdigest()
+        return sha256(self.photo.picture, self.photo.quad.corners.astype("<f4"))
 
     @cached_property
     def preview(self) -> Photo:
         """The photo for the screen."""
         height, width = self.photo.picture.shape[:2]
-        zoom = min(1.0, PREVIEW / max(height, width))
+        zoom = min(1.0, PREVIEW_SIDE / max(height, width))
         size = max(1, round(width * zoom)), max(1, round(height * zoom))
         scale = np.array(size) / (width, height)
         picture = cv2.resize(self.photo.picture, size, interpolation=cv2.INTER_AREA)
@@ -173,7 +170,7 @@ class OwnFaces:
                 self._tell(now)
 
         try:
-            make = own_face if isinstance(task, Search) else sharpened
+            make = find_own_face if isinstance(task, Search) else sharpen
             return make(self._engine, task, tell=tell)
         except Exception:
             if task.cancelled.is_set():
@@ -187,14 +184,14 @@ class OwnFaces:
             self._found(own)
 
 
-def own_face(engine: Engine, search: Search, *, tell: Tell = lambda found: None) -> OwnFace | None:
+def find_own_face(engine: Engine, search: Search, *, tell: Tell = lambda found: None) -> OwnFace | None:
     """Open, align, invert. None if cancelled.
 
     ValueError says in plain words why the picture cannot be used.
     """
     if (config := engine.inversion) is None:
         raise ValueError("this session does not open photos; it loads recipes and saved faces")
-    photo = _opened(engine, search)
+    photo = _open(engine, search)
     target = photo.image(engine.size)
     now = Found(photo, to_uint8(target)[0], "aligned; compared with random faces first")
     tell(now)
@@ -211,7 +208,7 @@ def own_face(engine: Engine, search: Search, *, tell: Tell = lambda found: None)
     return OwnFace(search.name.rpartition(".")[0] or search.name, photo, found, report)
 
 
-def sharpened(engine: Engine, task: Sharpening, *, tell: Tell = lambda found: None) -> OwnFace | None:
+def sharpen(engine: Engine, task: Sharpening, *, tell: Tell = lambda found: None) -> OwnFace | None:
     """The same face, drawn by a copy of the generator that is tuned to the photo (hfld.inversion.tune), which
     the engine adopts; None if cancelled.
     """
@@ -247,18 +244,18 @@ def summary(engine: Engine, own: OwnFace) -> str:
     """What was found, in plain words."""
     found, parts = own.found, [own.photo.message]
     if found.stranger:
-        parts.append(_stranger(engine))
+        parts.append(_nearest(engine))
     elif not found.complete:
         parts.append("taken before the search had ended")
         limit = engine.inversion.stranger
         if limit is not None and found.terms["perceptual"] > limit:
-            parts.append(_far(engine))
+            parts.append(_unlike(engine))
     if own.tuned:
-        parts.append(TUNED)
+        parts.append(SHARPENED)
     return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
 
 
-def _far(engine: Engine) -> str:
+def _unlike(engine: Engine) -> str:
     """Of a search that was ended before it could tell a stranger."""
     if engine.world is None:
         return "it is not like the picture yet, and a picture of another kind never becomes so"
@@ -268,7 +265,7 @@ def _far(engine: Engine) -> str:
     )
 
 
-def _stranger(engine: Engine) -> str:
+def _nearest(engine: Engine) -> str:
     count = engine.inversion.samples
     if engine.world is None:
         what, faces = "this generator draws no such pictures", f"{count} of its faces"
@@ -277,12 +274,12 @@ def _stranger(engine: Engine) -> str:
     return f"{what}. This is the nearest of {faces}: not a likeness, but a face to edit"
 
 
-def _opened(engine: Engine, search: Search) -> Photo:
+def _open(engine: Engine, search: Search) -> Photo:
     """A picture of exactly the generator's size is an aligned face."""
     check_size(search.content)
     whole = open_photo(search.content, aligned=True)
     if search.aligned or whole.picture.shape[:2] == (engine.size, engine.size):
         return whole
     if engine.world is not None:
-        return open_photo(whole, face=search.face, frame="portraits")
+        return open_photo(whole, face=search.face, world="portraits")
     return open_photo(whole, face=search.face, landmarks=engine.models.landmarks)

@@ -1,7 +1,6 @@
 """An edit as a small JSON text: source, edits, editors, and the weights that it belongs to."""
 
 import base64
-import hashlib
 import json
 from importlib import metadata
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hfld.images import sha256
 from hfld.studio.engine import NETWORKS, Engine
 from hfld.studio.state import Source, State
 
@@ -127,7 +127,7 @@ def same_pixels(engine: Engine, state: State, values: dict[str, Any]) -> str | N
 
 def pixel_hash(image: np.ndarray) -> str:
     """sha256 of the shape and bytes of a uint8 picture."""
-    return hashlib.sha256(f"{image.shape}".encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+    return sha256(f"{image.shape}".encode(), image)
 
 
 def _source_to_json(source: Source) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """One person's session: what controls may do, the newest pictures and gauges, files in and out."""
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,12 +10,13 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import attribute_index
-from hfld.photos.own_photo import marked_png, paste_back
-from hfld.studio import exports, recipes
+from hfld.photos.own_photo import paste_back
+from hfld.photos.synthetic import synthetic_png
+from hfld.studio import file_formats, recipes
+from hfld.studio.drawing import sheet
 from hfld.studio.engine import Engine, Face, Stop, never
-from hfld.studio.gauges import Floor, Gauges, measure_floor, read, read_gauges, read_points
+from hfld.studio.gauges import Floor, Gauges, measure_floor, read_gauges, read_judges, read_points
 from hfld.studio.own_face import OwnFace
-from hfld.studio.pictures import sheet
 from hfld.studio.state import LARGEST_SEED, History, Source, State
 
 STEPS = 7  # pictures of a trajectory
@@ -51,22 +51,20 @@ class Session:
         engine: Engine,
         *,
         seed: int = 1,
-        editor: str | None = None,  # the first of the engine's if None
-        second: str | None = None,
+        second: str | None = None,  # the editor beside the engine's first
         open_photo: OpenPhoto | None = None,  # None: photos are refused
         changed: Callable[[State], None] = lambda state: None,
-        dice: Callable[[], int] | None = None,  # -> a seed
     ) -> None:
-        names = list(engine.editors)
-        start = State(source=Source.of_seed(seed), editor=editor or names[0], second=second)
+        start = State(source=Source.of_seed(seed), editor=next(iter(engine.editors)), second=second)
         self.engine, self.changed, self._open_photo = engine, changed, open_photo
         self._own: dict[str, OwnFace] = {}  # by the key of their source
         self.history = History(engine.check(start))
         self.snapshots: list[Snapshot] = []
-        self._dice = dice or _throw
         self._floor = lru_cache(maxsize=64)(self._measure_floor)
         self._points = lru_cache(maxsize=32)(lambda source: self.points(engine.original(source).image))
-        self._before = lru_cache(maxsize=32)(lambda source: read(engine, engine.original(source).image[None]))
+        self._before = lru_cache(maxsize=32)(
+            lambda source: read_judges(engine, engine.original(source).image[None])
+        )
 
     @property
     def state(self) -> State:
@@ -95,7 +93,7 @@ class Session:
         self._go(replace(self.state, source=Source.of_seed(seed)))
 
     def throw_dice(self) -> None:
-        self.set_seed(self._dice())
+        self.set_seed(int(np.random.default_rng().integers(LARGEST_SEED)))
 
     def set_latent(self, ws: Tensor) -> None:
         """A face that may be edited already, without further edits."""
@@ -163,17 +161,15 @@ class Session:
 
     def faces(self, state: State, *, stop: Stop = never) -> dict[str, Face]:
         """Pictures under "original" and the names of the state's one or two editors."""
-        names = [name for name in (state.editor, state.second) if name is not None]
         return {"original": self.engine.original(state.source)} | {
-            name: self.engine.result(state, name, stop=stop) for name in names
+            name: self.engine.result(state, name, stop=stop) for name in state.editors
         }
 
     def previews(self, state: State) -> dict[str, np.ndarray]:
         """Quick pictures while a slider is dragged, small where the full ones are large, and the original."""
-        names = [name for name in (state.editor, state.second) if name is not None]
         return {"original": self.engine.original(state.source).image} | {
             name: self.engine.picture(self.engine.quick(state, name), self.engine.preview, state.source)[0]
-            for name in names
+            for name in state.editors
         }
 
     def points(self, image: np.ndarray) -> np.ndarray:
@@ -194,7 +190,7 @@ class Session:
         limits = self._floor(ends) if floor and ends else None
         return {
             name: read_gauges(
-                state.targets, before, read(self.engine, face.image[None]), size=size, floor=limits
+                state.targets, before, read_judges(self.engine, face.image[None]), size=size, floor=limits
             )
             for name, face in faces.items()
             if name != "original"
@@ -211,37 +207,37 @@ class Session:
         lock: bool = True,
         stop: Stop = never,
         tell: Tell = silent,  # the share that is drawn
-    ) -> dict[str, np.ndarray]:
-        """editor -> uint8 [steps, H, W, 3]: the attribute moved last, from target 0 to 1.
+    ) -> dict[str, list[np.ndarray]]:
+        """editor -> `steps` pictures uint8 [H, W, 3]: the attribute moved last, from target 0 to 1.
 
         `lock=False` leaves the expression lock out, which takes too long while somebody waits.
         """
         state = state if lock else replace(state, expression_lock=False)
-        names = (state.editor, state.second)
-        shown = [n for n in names if n is not None and state.active in self.engine.known(n)]
-        count = itertools.count(1)
-        options = {"stop": stop, "drawn": lambda: tell(next(count) / (steps * len(shown)))}
-        return {name: self.engine.trajectory(state, state.active, steps, name, **options) for name in shown}
+        shown = [name for name in state.editors if state.active in self.engine.known(name)]
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in shown}
+        for name, images in rows.items():
+            for target in np.linspace(0, 1, steps):
+                one = state.with_target(state.active, float(target))
+                images.append(self.engine.result(one, name, stop=stop).image)
+                tell(sum(map(len, rows.values())) / (steps * len(rows)))
+        return rows
 
     def score(self, attribute: str) -> float:
         """R's score of the unedited face: where the slider stands before it is moved."""
         return float(self.engine.original(self.state.source).scores[attribute_index(attribute)])
 
-    def recipe(self) -> str:
-        return recipes.to_text(recipes.recipe(self.engine, self.state))
-
     def load(self, name: str, content: bytes) -> str:
         """Take in a file: recipe, saved picture, saved latent, or a photo. Returns what happened."""
         if name.lower().endswith(".safetensors"):
-            ws = exports.read_latent(content)
-            if (text := exports.recipe_in_latent(content)) is None:
+            ws = file_formats.read_latent(content)
+            if (text := file_formats.recipe_in_latent(content)) is None:
                 self.set_latent(ws)
                 return f"{name}: latent loaded, unedited"
         else:
-            text = content if name.lower().endswith(".json") else exports.recipe_in_png(content)
+            text = content if name.lower().endswith(".json") else file_formats.recipe_in_png(content)
         if text is not None:
             return f"{name}: {self.load_recipe(text)}"
-        exports.open_picture(content)
+        file_formats.open_upload(content)
         if self._open_photo is None:
             raise ValueError(
                 f"{name} is a picture without a recipe. To edit a photo it must be inverted into the "
@@ -271,7 +267,7 @@ class Session:
         saved = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in saved[:SAVED_SHOWN]:
             try:
-                image = np.asarray(exports.open_picture(path.read_bytes()).convert("RGB"))
+                image = np.asarray(file_formats.open_upload(path.read_bytes()).convert("RGB"))
             except (OSError, SyntaxError, ValueError):
                 continue  # a file that is no picture, or half of one, must not hide the others
             entries.append((path.stem, image, lambda path=path: self.load(path.name, path.read_bytes())))
@@ -290,17 +286,19 @@ class Session:
         recipe = recipes.recipe(self.engine, state)
         if kind == "face":
             face = self.engine.result(state)
-            yield f"{stem}.png", exports.png(face.image, recipe)
-            yield f"{stem}.safetensors", exports.latent(face.ws, recipe)
+            yield f"{stem}.png", synthetic_png(face.image, recipe, kind="generated")
+            yield f"{stem}.safetensors", file_formats.latent(face.ws, recipe)
             yield f"{stem}.json", recipes.to_text(recipe).encode()
         elif kind in ("gif", "mp4"):
-            yield f"{stem}.{kind}", getattr(exports, kind)(self._film(state, stop, tell))
+            encode = file_formats.gif if kind == "gif" else file_formats.mp4
+            yield f"{stem}.{kind}", encode(self._film(state, stop, tell))
         elif kind == "sheet":
-            yield f"{stem}_sheet.png", exports.png(self._sheet(state, stop, tell), recipe)
+            sheet = self._sheet(state, stop, tell)
+            yield f"{stem}_sheet.png", synthetic_png(sheet, recipe, kind="generated")
         elif kind in ("photo", "photo_face"):
             if (picture := self.pasted(state, oval=kind == "photo_face")) is None:
                 raise ValueError("this face is not from a photo that was opened here; open one first")
-            yield f"{stem}_pasted.png", marked_png(picture, recipe)
+            yield f"{stem}_pasted.png", synthetic_png(picture, recipe, kind="composite")
         else:
             raise ValueError(f"kind must be face, gif, mp4, sheet, photo or photo_face, not {kind!r}")
 
@@ -315,7 +313,7 @@ class Session:
         """Original and edits, then trajectories, then snapshots."""
         pictures = [snapshot.image for snapshot in self.snapshots]
         rows = [[face.image for face in self.faces(state, stop=stop).values()]]
-        rows += [list(images) for images in self.trajectories(state, stop=stop, tell=tell).values()]
+        rows += self.trajectories(state, stop=stop, tell=tell).values()
         rows += [pictures[i : i + STEPS] for i in range(0, len(pictures), STEPS)]
         return sheet(rows, side=max(EXPORT_SIDE // 2, self.size))
 
@@ -325,36 +323,7 @@ class Session:
         return self.engine.size
 
 
-def write(folder: Path, files: Iterator[tuple[str, bytes]]) -> list[Path]:
-    """Write files under free names: the second seed7.png becomes seed7-2.png, with its companions."""
-    files = list(files)
-    folder.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while any((folder / _numbered(name, number)).exists() for name, _ in files):
-        number += 1
-    paths = [folder / _numbered(name, number) for name, _ in files]
-    hidden = [path.with_name(f".{path.name}.tmp") for path in paths]
-    try:
-        for path, (_, content) in zip(hidden, files, strict=True):
-            path.write_bytes(content)
-        for temporary, path in zip(hidden, paths, strict=True):
-            temporary.replace(path)
-    finally:  # a full disk leaves neither half a file nor a temporary one
-        for path in hidden:
-            path.unlink(missing_ok=True)
-    return paths
-
-
 def _stem(state: State) -> str:
     """A file name that says what is in it: seed7_hfld_Male100_Young20."""
     edits = [f"{name}{round(100 * target)}" for name, target in state.targets.items()]
     return "_".join([state.source.label.replace(" ", ""), state.editor, *edits])[:100]
-
-
-def _numbered(name: str, number: int) -> str:
-    stem, dot, suffix = name.partition(".")
-    return name if number == 1 else f"{stem}-{number}{dot}{suffix}"
-
-
-def _throw() -> int:
-    return int(np.random.default_rng().integers(LARGEST_SEED))

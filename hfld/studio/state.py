@@ -1,9 +1,8 @@
 """What a person has chosen in the editor, as values that never change, and the history of these values."""
 
-import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -11,9 +10,12 @@ import torch
 from torch import Tensor
 
 from hfld.attributes import ATTRIBUTES, attribute_index
+from hfld.images import sha256
 
 LARGEST_SEED = 2**31 - 1
-LONGEST_NAME = 24  # letters
+MAX_NAME = 24  # letters
+PAUSE = 1.0  # seconds after which the same control begins a new step of the history
+MAX_STEPS = 200  # of the history
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Source:
         if not bool(ws.isfinite().all()):
             raise ValueError("the latent holds values that are not finite")
         photo, tuned = str(photo)[:64], str(tuned)[:64]
-        digest = hashlib.sha256(ws.contiguous().numpy().tobytes() + f"{photo}{tuned}".encode()).hexdigest()
-        name = re.sub(r"[^\w-]+", "-", str(name)).strip("-")[:LONGEST_NAME]
+        digest = sha256(ws.numpy(), f"{photo}{tuned}".encode())
+        name = re.sub(r"[^\w-]+", "-", str(name)).strip("-")[:MAX_NAME]
         return cls(ws=ws.contiguous().clone(), key=digest, photo=photo, name=name, tuned=tuned)
 
     @property
@@ -81,6 +83,11 @@ class State:
         ordered = {name: float(self.targets[name]) for name in ATTRIBUTES if name in self.targets}
         object.__setattr__(self, "targets", ordered)  # the order of edits is always the same
 
+    @property
+    def editors(self) -> tuple[str, ...]:
+        """The one or two whose pictures are shown."""
+        return (self.editor,) if self.second is None else (self.editor, self.second)
+
     def with_target(self, attribute: str, target: float) -> "State":
         return replace(self, targets={**self.targets, attribute: target}, active=attribute)
 
@@ -100,16 +107,8 @@ class State:
 class History:
     """Undo and redo. Changes of one kind in quick succession, such as a slider's drag, are one step."""
 
-    def __init__(
-        self,
-        start: State,
-        *,
-        pause: float = 1.0,  # seconds after which the same control begins a new step
-        limit: int = 200,  # steps that are kept
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, start: State) -> None:
         self._past, self._future, self._now = [], [], start
-        self._pause, self._limit, self._clock = pause, limit, clock
         self._kind, self._time = "", float("-inf")
 
     @property
@@ -126,13 +125,13 @@ class History:
 
     def push(self, state: State, kind: str = "") -> None:
         """Go to `state`; the last step is extended if it has the same non-empty kind and is recent."""
-        now = self._clock()
-        same_step = kind != "" and kind == self._kind and now - self._time <= self._pause
+        now = time.monotonic()
+        same_step = kind != "" and kind == self._kind and now - self._time <= PAUSE
         self._kind, self._time = kind, now
         if state == self._now:
             return
         if not same_step:
-            self._past = [*self._past, self._now][-self._limit :]
+            self._past = [*self._past, self._now][-MAX_STEPS:]
         self._future, self._now = [], state
 
     def undo(self) -> State:

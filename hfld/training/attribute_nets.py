@@ -7,7 +7,6 @@ For people who cannot get the baseline's weights. R and a judge must not share p
     trained = train_attributes(images, photos[::2].attributes, AttributeTraining(seed=1), run_dir=runs)
 """
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hfld.attributes import ATTRIBUTES
-from hfld.images import to_tensor
+from hfld.config import AttributeTraining
+from hfld.images import sha256, to_tensor
 from hfld.models import autocast
 from hfld.networks.resnet import ResNet
-from hfld.photo_config import AttributeTraining
 from hfld.training.augment import mirror_half, recolour, soften, warp
 from hfld.training.loop import batch_indices, cosine_schedule, run_folder, train
 
@@ -63,9 +62,7 @@ def train_attributes(
     network = network.to(device, memory_format=torch.channels_last).train()
     fingerprint = {
         "settings": asdict(settings),
-        "data": hashlib.sha256(
-            np.packbits(labels.astype(bool)).tobytes() + images[:16].tobytes()
-        ).hexdigest(),
+        "data": sha256(np.packbits(labels.astype(bool)), images[:16]),
         "start": start is not None,
     }
     context = autocast(settings.precision, device)

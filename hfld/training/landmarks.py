@@ -1,6 +1,5 @@
 """The training of H: a ResNet-18 that answers 106 points."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hfld.config import LandmarksConfig
-from hfld.images import to_tensor
+from hfld.images import sha256, to_tensor
 from hfld.landmarks import POINTS
 from hfld.models import autocast
 from hfld.networks.resnet import ResNet
@@ -58,7 +57,7 @@ def train_landmarks(
     network = network.to(device, memory_format=torch.channels_last).train()
     fingerprint = {
         "config": asdict(config),
-        "data": _digest(images, landmarks),
+        "data": sha256(landmarks, images),
         "augmentation": augmentation.__name__,
     }
     context = autocast(config.precision, device)
@@ -102,10 +101,3 @@ def _initialised(arguments: dict[str, Any], *, mean: Tensor, seed: int) -> ResNe
         network.fc.weight.mul_(0.1)
         network.fc.bias.copy_(mean.flatten())
     return network
-
-
-def _digest(images: np.ndarray, landmarks: np.ndarray) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(landmarks).tobytes())
-    for start in range(0, len(images), 1024):
-        digest.update(np.ascontiguousarray(images[start : start + 1024]).tobytes())
-    return digest.hexdigest()

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from hfld.images import replacing
 from hfld.training.distributed import ALONE, Team
 
 CHECKPOINT = "checkpoint.pt"
@@ -148,9 +149,8 @@ class Run:
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         }
-        temporary = self.run_dir / (CHECKPOINT + ".tmp")
-        torch.save(saved, temporary)
-        temporary.replace(self.run_dir / CHECKPOINT)
+        with replacing(self.run_dir / CHECKPOINT) as temporary:
+            torch.save(saved, temporary)
 
     def _resume(self) -> None:
         path = self.run_dir / CHECKPOINT
@@ -324,9 +324,7 @@ def _require_finite(state: Mapping[str, Stateful], done: int) -> None:
 def _write_log(path: Path, history: list[dict[str, float]]) -> None:
     """The whole log, rewritten: rows after the last checkpoint vanish on resuming, columns may come late."""
     columns = list(dict.fromkeys(key for row in history for key in row))
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(history)
-    temporary.replace(path)

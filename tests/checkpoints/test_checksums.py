@@ -67,7 +67,7 @@ def test_what_fetch_knows_of_a_file_is_compared_when_it_is_imported(tmp_path, mo
         (tmp_path / folder).mkdir(parents=True)
         torch.save(VGG19Features(width=1).state_dict(), tmp_path / folder / "vgg19.pth")
         source, target = tmp_path / folder / "vgg19.pth", tmp_path / "perceptual.safetensors"
-        return official._write(target, source, part=None, kind="VGG19Features", profile=profile)
+        return official._convert(source, target, part=None, kind="VGG19Features", profile=profile)
 
     assert write(profile.world.official).is_file()  # a file of that name, but in another place
     with pytest.raises(ValueError, match=r"vgg19\.pth has sha256 \w+, but the caller says 0000"):

@@ -19,7 +19,7 @@ from hfld.editors import (
     directions_file,
     editor_file,
     make_editor,
-    reach,
+    strength_for,
 )
 
 NAMES = ("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive")  # coordinates 0, 1, 2 of w
@@ -195,53 +195,20 @@ def test_random_directions_are_of_w_seeded_and_as_long_as_the_reference():
     assert not torch.allclose(a[0] / a[0].norm(), a[1] / a[1].norm())
 
 
-def test_native_strength_is_the_missing_score(models, ws):
-    editor = LinearEditor(true_directions(), NAMES)
-    reached = reach(editor, ws, "Attractive", 1.0, models.score)
-    torch.testing.assert_close(reached.strength, 1 - models.score(ws)[:, 2])
-    assert not reached.failed.any()
-    doubled = reach(editor, ws, "Attractive", 1.0, models.score, mode="matched", factor=2.0)
-    torch.testing.assert_close(doubled.strength, 2 * reached.strength)
+def test_strength_is_the_missing_score(models, ws):
+    scores = models.score(ws)[:, 2]
+    torch.testing.assert_close(strength_for(0.75, scores), 0.75 - scores, atol=0, rtol=0)
+    each = torch.linspace(0, 1, 16)
+    torch.testing.assert_close(strength_for(each, scores, 2.0), 2 * (each - scores), atol=0, rtol=0)
     # The score the image has already asks for no edit, and gets exactly none.
-    same = reach(editor, ws, "Attractive", models.score(ws)[:, 2], models.score)
-    assert torch.equal(editor.edit(ws, "Attractive", same.strength), ws)
-
-
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-@pytest.mark.parametrize("target", [0.1, 0.5, 0.9])
-def test_search_reaches_the_target_whatever_the_sign_of_the_direction(models, ws, target, sign):
-    editor = LinearEditor(sign * true_directions(), NAMES)
-    reached = reach(editor, ws, "Arched_Eyebrows", target, models.score, mode="search")
-    scores = models.score(editor.edit(ws, "Arched_Eyebrows", reached.strength))[:, 1]
-    assert not reached.failed.any()
-    assert (scores - target).abs().max() <= 0.02
-    # A score is 1.5 times the coordinate behind a sigmoid, so the exact strength is known.
-    exact = sign * (torch.logit(torch.tensor(target)) / 1.5 - ws[:, 0, 1])
-    assert (reached.strength - exact).abs().max() < 0.2
-
-
-def test_search_records_what_it_cannot_reach(models, ws):
-    still = reach(NoEdit(), ws, "Attractive", 0.9, models.score, mode="search")
-    missed = (models.score(ws)[:, 2] - 0.9).abs() > 0.02
-    assert torch.equal(still.failed, missed)
-    assert missed.any()
-    assert torch.equal(still.strength, torch.zeros(16))
     editor = LinearEditor(true_directions(), NAMES)
-    short = reach(editor, ws, "Attractive", 0.99, models.score, mode="search", cap=0.1)
-    assert short.failed.any()
-    assert short.strength.abs().max() <= 0.1
-    assert (short.strength[short.failed] == 0.1).all()  # the nearest that it got
+    assert torch.equal(editor.edit(ws, "Attractive", strength_for(scores, scores)), ws)
+    for target in (1.5, -0.1, torch.full((16,), torch.nan)):
+        with pytest.raises(ValueError, match="target must be in"):
+            strength_for(target, scores)
 
 
-def test_search_keeps_what_is_already_there(models, ws):
-    now = models.score(ws)[:, 2]
-    reached = reach(
-        LinearEditor(true_directions(), NAMES), ws, "Attractive", now, models.score, mode="search"
-    )
-    assert torch.equal(reached.strength, torch.zeros(16))
-
-
-def test_wrong_input_is_named(models, ws, weights, tmp_path):
+def test_wrong_input_is_named(ws, weights, tmp_path):
     editor = LinearEditor(true_directions(), NAMES)
     with pytest.raises(ValueError, match="Attractive"):
         editor.edit(ws, "Atractive", 1.0)
@@ -249,18 +216,12 @@ def test_wrong_input_is_named(models, ws, weights, tmp_path):
         editor.edit(ws, "Smiling", 1.0)
     with pytest.raises(ValueError, match="nearest is 'Male'"):
         NoEdit().edit(ws, "Mal", 1.0)
-    with pytest.raises(ValueError, match="Smiling"):
-        reach(editor, ws, "Smilling", 1.0, models.score)
     with pytest.raises(ValueError, match="ws must be"):
         editor.edit(ws[:, :2], "Attractive", 1.0)
     with pytest.raises(ValueError, match="strength must be"):
         editor.edit(ws, "Attractive", torch.zeros(3))
     with pytest.raises(ValueError, match="T must be"):
         LinearEditor(true_directions(), NAMES[:2])
-    with pytest.raises(ValueError, match="target"):
-        reach(editor, ws, "Attractive", 1.5, models.score)
-    with pytest.raises(ValueError, match="mode"):
-        reach(editor, ws, "Attractive", 1.0, models.score, mode="exact")
     with pytest.raises(ValueError, match="'hfld'"):
         make_editor("hfdl", weights=weights)
     with pytest.raises(FileNotFoundError, match="dvc repro"):

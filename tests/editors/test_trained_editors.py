@@ -21,7 +21,7 @@ from hfld.editors import (
     StyleFlow,
     editor_file,
     make_editor,
-    reach,
+    strength_for,
     trained,
 )
 from hfld.editors.adatrans import OFFICIAL_ADATRANS, AdaTransConfig
@@ -257,7 +257,7 @@ def test_styleflow_asks_for_the_target_itself(models, ws):
         seen["condition"] = condition
         return type(editor.network).inverse(editor.network, z, condition)
 
-    strength = reach(editor, ws, NAMES[2], 0.9, models.score).strength
+    strength = strength_for(0.9, models.score(ws)[:, 2])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(editor.network, "inverse", inverse, raising=False)
         editor.edit(ws, NAMES[2], strength)

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_directions import CONFIG
 from toy_evaluator import toy_evaluator
+from toy_world import CONFIG
 
 from hfld.config import load_profile
 from hfld.editors import LinearEditor
@@ -53,7 +53,7 @@ def test_a_heavier_landmark_term_moves_less(tmp_path, evaluator):
 def test_variants_differ_in_the_seed_or_in_the_steps_alone():
     configs = variants(SHORT, seeds=(1, 2))
     assert list(configs) == ["seed 1", "seed 2", DOUBLED]
-    assert replace(configs["seed 2"], seed=1) == configs["seed 1"] == replace(SHORT.resolved(), seed=1)
+    assert replace(configs["seed 2"], seed=1) == configs["seed 1"] == replace(SHORT, seed=1)
     assert replace(configs["twice the steps"], steps=SHORT.steps) == configs["seed 1"]
 
 

@@ -167,5 +167,3 @@ def test_wrong_input_is_named():
         )
     with pytest.raises(ValueError, match=r"float64 .* expected uint8"):
         crop(np.zeros((4, 4, 3)), center_quad(4, 4), 4)
-    with pytest.raises(ValueError, match="feather"):
-        paste(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8), center_quad(4, 4), feather=0.7)

@@ -3,12 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image, ImageFile
+from PIL import Image
 
 from hfld.attributes import ATTRIBUTES
-from hfld.photos.datasets import SPLITS, load, read_points, source
-from hfld.photos.photo_set import PhotoSet, picture_size, read_picture, split_by_name
+from hfld.photos.datasets import _validation_tenth, load, read_points, source
+from hfld.photos.photo_set import PhotoSet
 
 FACE = np.random.default_rng(4).random((106, 2))
 FACE[66:74], FACE[75:83] = (0.4, 0.45), (0.6, 0.45)
@@ -72,26 +71,17 @@ def jd(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def ffhq(tmp_path):
-    for number in (0, 999, 1000, 59999, 60000, 64999, 65000, 69999):
-        write_picture(tmp_path / f"{number // 1000 * 1000:05d}" / f"{number:05d}.png", 64, 64, seed=number)
-    return tmp_path
-
-
 def test_celeba(celeba):
     splits = load("celeba", celeba)
     assert {name: len(photos) for name, photos in splits.items()} == {"train": 3, "validation": 1, "test": 2}
     assert [path.name for path in splits["test"].files] == ["000005.jpg", "000006.jpg"]
     expected = [[(i + k) % 3 == 0 for k in range(40)] for i in (4, 5)]
     assert splits["test"].attributes.tolist() == expected
-    batch = splits["train"].batch([2, 0], size=32)
-    assert batch.images.shape == (2, 3, 32, 32)
-    assert batch.images.dtype == torch.float32
-    assert -1 <= batch.images.min() < 0 < batch.images.max() <= 1
-    assert batch.landmarks is None
-    assert torch.equal(batch.attributes[0], torch.tensor([float((2 + k) % 3 == 0) for k in range(40)]))
-    splits["train"].verify(size=(178, 218), progress=False)
+    image, landmarks = splits["train"].read(2, size=32)
+    assert image.shape == (32, 32, 3) and image.dtype == np.uint8 and landmarks is None
+    assert splits["train"].attributes[2].tolist() == [(2 + k) % 3 == 0 for k in range(40)]
+    with pytest.raises(ValueError, match="frame 'ffhq' needs landmarks"):
+        splits["train"].read(0, size=8, frame="ffhq")
 
 
 def test_celeba_with_everything_in_one_folder_and_five_points(celeba):
@@ -101,10 +91,10 @@ def test_celeba_with_everything_in_one_folder_and_five_points(celeba):
     points = np.array([[69, 111], [108, 111], [88, 136], [73, 152], [105, 152]])
     train = load("celeba", celeba)["train"]
     np.testing.assert_array_equal(train.landmarks[0], points + 0.5)
-    batch = train.batch([0, 1], size=64, frame="ffhq")
-    eyes, mouth = batch.landmarks[:, :2].mean(dim=1), batch.landmarks[:, 3:].mean(dim=1)
-    assert torch.allclose(eyes[:, 0], torch.tensor(0.5), atol=0.01)
-    assert (eyes[:, 1] < 0.5).all() and (mouth[:, 1] > 0.6).all()
+    _, points = train.read(1, size=64, frame="ffhq")
+    eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
+    assert eyes[0] == pytest.approx(0.5, abs=0.01)
+    assert eyes[1] < 0.5 and mouth[1] > 0.6
 
 
 @pytest.mark.parametrize(
@@ -201,13 +191,12 @@ def test_lapa(lapa):
     splits = load("lapa", lapa)
     assert {name: len(photos) for name, photos in splits.items()} == {"train": 4, "validation": 2, "test": 1}
     np.testing.assert_allclose(splits["train"].landmarks[1], FACE * (210, 260) + 0.5, atol=1e-5)
-    batch = splits["train"].batch(torch.tensor([3, 1]), size=64, frame="ffhq")
-    assert batch.attributes is None
-    assert batch.landmarks.shape == (2, 106, 2)
-    assert torch.allclose(batch.landmarks[:, [84, 90]].mean(dim=1)[:, 0], torch.tensor(0.5), atol=0.01)
-    whole = splits["train"].batch([0], size=64)
-    np.testing.assert_allclose(whole.landmarks[0, :, 0], (FACE[:, 0] * 200 + 0.5) / 200, atol=1e-5)
-    np.testing.assert_allclose(whole.landmarks[0, :, 1], (FACE[:, 1] * 260 + 0.5 - 30) / 200, atol=1e-5)
+    _, points = splits["train"].read(3, size=64, frame="ffhq")
+    assert points.shape == (106, 2) and splits["train"].attributes is None
+    assert points[[84, 90], 0].mean() == pytest.approx(0.5, abs=0.01)
+    _, whole = splits["train"].read(0, size=64)
+    np.testing.assert_allclose(whole[:, 0], (FACE[:, 0] * 200 + 0.5) / 200, atol=1e-5)
+    np.testing.assert_allclose(whole[:, 1], (FACE[:, 1] * 260 + 0.5 - 30) / 200, atol=1e-5)
 
 
 def test_lapa_names_what_is_wrong(lapa):
@@ -258,20 +247,16 @@ def test_what_lapa_cannot_read_is_named(lapa, tmp_path):
     picture.write_bytes(whole[: len(whole) - 200])  # its header is whole
     photos = load("lapa", lapa)["train"]
     with pytest.raises(ValueError, match=r"2_0.jpg is not a readable picture: .*truncated"):
-        photos.store(tmp_path / "cache", size=16, frame="ffhq", progress=False)
+        photos.store(tmp_path / "cache", size=16, frame="ffhq")
     picture.write_bytes(PAGE)
     with pytest.raises(ValueError, match=r"2_0.jpg is not a readable picture"):
         load("lapa", lapa)
 
 
-def test_hidden_files_of_a_mac_are_passed_over(lapa, tmp_path_factory):
+def test_hidden_files_of_a_mac_are_passed_over(lapa):
     for path in [*lapa.glob("train/*/*")]:
         path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
     assert len(load("lapa", lapa)["train"]) == 4
-    ffhq = tmp_path_factory.mktemp("ffhq")
-    write_picture(ffhq / "00000" / "00000.png", 64, 64)
-    (ffhq / "00000" / "._00000.png").write_bytes(b"\x00\x05\x16\x07")
-    assert len(load("ffhq", ffhq)["train"]) == 1
 
 
 def test_the_photo_of_a_face():
@@ -308,115 +293,28 @@ def test_jd_keeps_variants_of_a_photo_together(jd):
         load("jd", jd)
 
 
-def test_ffhq(ffhq):
-    splits = load("ffhq", ffhq)
-    numbers = {name: [int(path.stem) for path in photos.files] for name, photos in splits.items()}
-    assert numbers == {"train": [0, 999, 1000, 59999], "validation": [60000, 64999], "test": [65000, 69999]}
-    batch = splits["train"].batch([0], size=64)
-    direct = torch.from_numpy(np.array(Image.open(splits["train"].files[0]))).permute(2, 0, 1) / 127.5 - 1
-    assert torch.allclose(batch.images[0], direct, atol=1e-6)  # a square of that size is not resampled
-    write_picture(ffhq / "00000" / "01001.png", 64, 64)
-    with pytest.raises(ValueError, match=r"01001.png: expected in the folder 01000"):
-        load("ffhq", ffhq)
-    (ffhq / "00000" / "01001.png").unlink()
-    write_picture(ffhq / "01000" / "01999.png", 64, 48)
-    with pytest.raises(ValueError, match=r"01999.png: 64 x 48 px, expected 64 x 64"):
-        load("ffhq", ffhq)
-
-
-def test_every_picture_of_ffhq_is_looked_at(ffhq):
-    """Also one that is neither the first nor the last of its folder."""
-    write_picture(ffhq / "00000" / "00500.png", 64, 48)
-    with pytest.raises(ValueError, match=r"00500.png: 64 x 48 px, expected 64 x 64"):
-        load("ffhq", ffhq)
-    for content in (PAGE, b""):
-        (ffhq / "00000" / "00500.png").write_bytes(content)
-        with pytest.raises(ValueError, match=r"00500.png is not a readable picture"):
-            load("ffhq", ffhq)
-
-
-def test_the_official_folder_of_ffhq(ffhq):
-    expected = [path.name for path in load("ffhq", ffhq)["train"].files]
-    (ffhq / "images1024x1024").mkdir()
-    for folder in ffhq.glob("[0-9]*"):
-        folder.rename(ffhq / "images1024x1024" / folder.name)
-    assert [path.name for path in load("ffhq", ffhq)["train"].files] == expected
-
-
-def test_a_page_among_pictures_is_named(tmp_path):
-    write_picture(tmp_path / "1.png", 20, 30)
-    (tmp_path / "5.png").write_bytes(PAGE)
-    with pytest.raises(ValueError, match=r"5.png is not a readable picture"):
-        load("folder", tmp_path)
-
-
-def test_folder(tmp_path):
-    for i in range(60):
-        write_picture(tmp_path / f"{i % 3}" / f"{i}.{'png' if i % 2 else 'JPG'}", 20, 30)
-    (tmp_path / "notes.txt").write_text("no picture")
-    (tmp_path / ".hidden.png").write_bytes(b"")
-    splits = load("folder", tmp_path)
-    assert sum(map(len, splits.values())) == 60
-    assert len(splits["train"]) > 35
-    assert all(len(splits[name]) for name in SPLITS)
-    kept = {path: name for name, photos in splits.items() for path in photos.files}
-    write_picture(tmp_path / "new.png", 20, 30)
-    again = {path: name for name, photos in load("folder", tmp_path).items() for path in photos.files}
-    assert kept.items() <= again.items()
-    with pytest.raises(ValueError, match="frame 'ffhq' needs landmarks"):
-        splits["train"].batch([0], size=8, frame="ffhq")
-
-
 def test_unknown_and_missing_sets(tmp_path):
     with pytest.raises(ValueError, match="unknown data set 'celebA'; the nearest is 'celeba'"):
         load("celebA", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"hfld\.fetch"):
+    with pytest.raises(FileNotFoundError, match=r"hfld\.photos\.fetch"):
         load("lapa", tmp_path / "nowhere")
-    for kind, message in {
-        "folder": "no pictures",
-        "jd": "no folder picture/",
-        "ffhq": "no 00000/00000.png",
-    }.items():
-        with pytest.raises(ValueError, match=message):
-            load(kind, tmp_path)
-
-
-def test_verify_decodes_and_names_the_first_bad_file(ffhq):
-    photos = load("ffhq", ffhq)["train"]
-    path = photos.files[2]
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=r"01000.png is not a readable picture"):
-        photos.verify(progress=False)
-    with pytest.raises(ValueError, match=r"00000.png: 64 x 64 px, expected 32 x 32"):
-        photos.verify(size=(32, 32), progress=False)
-    photos.verify(size=(64, 64), decode=False, progress=False)  # its header is whole
-
-
-def test_a_size_is_read_without_decoding(tmp_path, monkeypatch):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    write_picture(tmp_path / "plain.png", 60, 40)
-    write_picture(tmp_path / "turned.png", 60, 40, exif=exif)
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
-    assert picture_size(tmp_path / "plain.png") == (60, 40)
-    assert picture_size(tmp_path / "turned.png") == (40, 60)
+    with pytest.raises(ValueError, match="no folder picture/"):
+        load("jd", tmp_path)
 
 
 def test_stored_squares_are_made_once_and_are_those_of_batch(lapa, tmp_path):
     photos = load("lapa", lapa)["train"]
-    images, landmarks = photos.store(tmp_path / "cache", size=48, frame="ffhq", workers=2, progress=False)
-    batch = photos.batch(range(4), size=48, frame="ffhq")
+    images, landmarks = photos.store(tmp_path / "cache", size=48, frame="ffhq")
     assert images.shape == (4, 48, 48, 3)
-    assert torch.allclose(
-        torch.from_numpy(images.copy()).permute(0, 3, 1, 2) / 127.5 - 1, batch.images, atol=1e-6
-    )
-    np.testing.assert_array_equal(landmarks, batch.landmarks)
+    for i in range(4):
+        image, points = photos.read(i, size=48, frame="ffhq")
+        assert np.array_equal(images[i], image) and np.array_equal(landmarks[i], points)
     (made,) = (tmp_path / "cache").iterdir()
     stamp = (made / "images.npy").stat().st_mtime_ns
-    photos.store(tmp_path / "cache", size=48, frame="ffhq", progress=False)
+    photos.store(tmp_path / "cache", size=48, frame="ffhq")
     assert (made / "images.npy").stat().st_mtime_ns == stamp
-    photos.store(tmp_path / "cache", size=40, frame="ffhq", progress=False)
-    photos[:2].store(tmp_path / "cache", size=48, frame="ffhq", progress=False)
+    photos.store(tmp_path / "cache", size=40, frame="ffhq")
+    photos[:2].store(tmp_path / "cache", size=48, frame="ffhq")
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
@@ -424,49 +322,15 @@ def test_a_failed_store_leaves_nothing_and_names_the_file(lapa, tmp_path):
     photos = load("lapa", lapa)["train"]
     photos.files[1].write_bytes(b"not a picture")
     with pytest.raises(ValueError, match=r"1_0.jpg is not a readable picture"):
-        photos.store(tmp_path / "cache", size=16, workers=1, progress=False)
+        photos.store(tmp_path / "cache", size=16)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_pictures_of_every_kind_become_rgb(tmp_path):
-    ramp = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
-    gray = Image.fromarray(ramp)
-    gray.save(tmp_path / "gray.png")
-    Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    gray.convert("RGB").convert("P").save(tmp_path / "palette.png")
-    transparent = Image.merge(
-        "RGBA", [gray, gray, gray, Image.fromarray(np.where(ramp > 100, 255, 0).astype(np.uint8))]
-    )
-    transparent.save(tmp_path / "clear.png")
-    Image.fromarray(np.full((8, 8, 4), 60, np.uint8), mode=None).convert("CMYK").save(tmp_path / "ink.jpg")
-    for name in ("gray", "deep"):
-        picture = read_picture(tmp_path / f"{name}.png")
-        assert picture.dtype == np.uint8
-        assert np.array_equal(picture, np.repeat(ramp[..., None], 3, axis=2)), name
-    clear = read_picture(tmp_path / "clear.png")
-    assert (clear[ramp <= 100] == 255).all()
-    assert np.array_equal(clear[ramp > 100][:, 0], ramp[ramp > 100])
-    for name in ("palette.png", "ink.jpg"):
-        assert read_picture(tmp_path / name).shape[2] == 3
-
-
-def test_exif_turns_the_picture(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
-    write_picture(tmp_path / "turned.jpg", 60, 40, exif=exif)
-    write_picture(tmp_path / "plain.jpg", 60, 40)
-    assert picture_size(tmp_path / "turned.jpg") == (40, 60)
-    assert picture_size(tmp_path / "plain.jpg") == (60, 40)
-    turned, plain = (read_picture(tmp_path / f"{name}.jpg") for name in ("turned", "plain"))
-    assert np.array_equal(turned, np.rot90(plain, -1))
-
-
-def test_splits_by_name_are_even_and_stable():
+def test_a_tenth_is_for_validation_whatever_else_is_there():
     names = [f"face_{i}" for i in range(4000)]
-    split = split_by_name(names, validation=0.2, test=0.1)
-    np.testing.assert_allclose(np.bincount(split) / 4000, [0.7, 0.2, 0.1], atol=0.02)
-    assert np.array_equal(split_by_name(reversed(names), validation=0.2, test=0.1), split[::-1])
-    assert not split_by_name(names, validation=0, test=0).any()
+    split = _validation_tenth(names)
+    assert split.mean() == pytest.approx(0.1, abs=0.02)
+    assert np.array_equal(_validation_tenth(reversed(names)), split[::-1])
 
 
 def test_wrong_shapes_are_refused(tmp_path):

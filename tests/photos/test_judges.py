@@ -1,5 +1,4 @@
 import importlib
-import os
 import sys
 
 import numpy as np
@@ -9,7 +8,15 @@ import torch
 from hfld.attributes import EMOTIONS
 from hfld.images import to_tensor
 from hfld.networks.emotion import EmotionNet, letterbox
-from hfld.photos.judges import WEIGHTS, PhotoJudge, detect_faces, load_emotion, load_identity, weights_file
+from hfld.photos.judges import (
+    EMOTION,
+    IDENTITY,
+    PhotoJudge,
+    as_deepface,
+    detect_faces,
+    load_emotion,
+    load_identity,
+)
 from hfld.portraits.parameters import sample
 from hfld.portraits.render import render_latents
 
@@ -36,7 +43,7 @@ def home(tmp_path_factory):
             if value.ndim > 1:
                 torch.nn.init.kaiming_normal_(value, nonlinearity="relu")
                 value.data.mul_(0.1 if name.startswith("fc_3") else 1)
-    torch.save(network.state_dict(), folder / ".deepface" / "weights" / WEIGHTS["Emotion"])
+    torch.save(network.state_dict(), folder / EMOTION)
     return folder
 
 
@@ -62,7 +69,7 @@ def analyzed(deepface, picture: np.ndarray, **arguments) -> np.ndarray:
 def test_emotions_equal_deepface_on_whole_pictures(deepface, home, size):
     pictures = np.random.default_rng(size[0]).integers(0, 256, (5, 6, 5, 3), dtype=np.uint8)
     pictures = np.kron(pictures, np.ones((1, 60, 60, 1), np.uint8))[:, : size[0], : size[1]]  # coloured tiles
-    judged = load_emotion(home)(to_tensor(pictures)).numpy()
+    judged = as_deepface(load_emotion(home))(to_tensor(pictures)).numpy()
     expected = np.stack(
         [analyzed(deepface, p, detector_backend="skip", enforce_detection=False) for p in pictures]
     )
@@ -75,7 +82,7 @@ def test_emotions_equal_deepface_on_whole_pictures(deepface, home, size):
 def test_emotions_equal_deepface_on_detected_faces(deepface, home, portraits):
     from deepface.modules.exceptions import FaceNotDetected
 
-    judged = load_emotion(home, detector="opencv")(to_tensor(portraits)).numpy()
+    judged = as_deepface(load_emotion(home), detector="opencv")(to_tensor(portraits)).numpy()
     failed = 0
     for picture, reading in zip(portraits, judged, strict=True):
         try:
@@ -86,12 +93,12 @@ def test_emotions_equal_deepface_on_detected_faces(deepface, home, portraits):
             continue
         assert np.abs(reading - expected).max() <= 1e-5
     assert 0 < failed < len(portraits) - 5
-    whole = load_emotion(home)(to_tensor(portraits)).numpy()
+    whole = as_deepface(load_emotion(home))(to_tensor(portraits)).numpy()
     assert np.nanmax(np.abs(whole - judged)) > 0.3  # the crop matters
 
 
 def test_no_face_in_a_whole_batch(deepface, home):
-    judged = load_emotion(home, detector="opencv")(torch.zeros(2, 3, 64, 64))
+    judged = as_deepface(load_emotion(home), detector="opencv")(torch.zeros(2, 3, 64, 64))
     assert judged.shape == (2, 7)
     assert judged.isnan().all()
 
@@ -106,26 +113,25 @@ def test_detected_faces_are_crops(deepface, portraits):
 def test_emotions_do_not_need_deepface_and_ignore_autocast(home, monkeypatch):
     for name in ("deepface", "deepface.commons"):
         monkeypatch.setitem(sys.modules, name, None)
-    judge, images = load_emotion(home), torch.rand(3, 3, 64, 48) * 2 - 1
+    judge, images = as_deepface(load_emotion(home)), torch.rand(3, 3, 64, 48) * 2 - 1
     with torch.autocast("cpu", dtype=torch.bfloat16):
         coarse = judge(images.bfloat16().float())
     assert torch.equal(coarse, judge(images.bfloat16().float()))
     assert not any(parameter.requires_grad for parameter in judge.parameters())
     with pytest.raises(ImportError, match=r"pip install 'hfld\[photos\]'"):
-        load_emotion(home, detector="opencv")(images)
+        as_deepface(load_emotion(home), detector="opencv")(images)
 
 
-@pytest.mark.parametrize(  # the smallest; DeepID's input is not square
-    ("model", "network"), [("DeepID", "DeepIdNet"), ("OpenFace", "OpenFaceNet")]
-)
-def test_identity_equals_deepface(deepface, home, portraits, model, network):
+def test_identity_equals_deepface(deepface, home, portraits):
+    model = "GhostFaceNet"  # the smaller one
     layout = importlib.import_module(f"deepface.models.facial_recognition.pytorch.{model}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        state = getattr(layout, network)().state_dict()
-    torch.save(state, home / ".deepface" / "weights" / WEIGHTS[model])
+        state = layout.base_model().state_dict()
+    torch.save(state, home / IDENTITY[model])
     for detector, pictures in ((None, portraits[1:5, :, 10:]), ("opencv", portraits[3:8])):
-        judged = load_identity(home, model=model, detector=detector)(to_tensor(pictures)).numpy()
+        judge = as_deepface(load_identity(home, model=model), detector=detector)
+        judged = judge(to_tensor(pictures)).numpy()
         expected = [
             deepface.represent(
                 np.float32(picture[..., ::-1] / 255) if detector is None else picture[..., ::-1].copy(),
@@ -137,7 +143,6 @@ def test_identity_equals_deepface(deepface, home, portraits, model, network):
         ]
         assert judged.shape == np.shape(expected)
         np.testing.assert_allclose(judged, expected, atol=1e-5 * np.abs(expected).max())
-    assert os.environ["DEEPFACE_HOME"] == str(home)
 
 
 def test_missing_and_damaged_weights_are_named(home, tmp_path):
@@ -147,12 +152,11 @@ def test_missing_and_damaged_weights_are_named(home, tmp_path):
         load_identity(tmp_path)
     with pytest.raises(ValueError, match="'ArcFase'; the nearest is 'ArcFace'"):
         load_identity(home, model="ArcFase")
-    weights = tmp_path / ".deepface" / "weights"
-    weights.mkdir(parents=True)
-    whole = weights_file(home, "Emotion").read_bytes()
+    (tmp_path / EMOTION).parent.mkdir(parents=True)
+    whole = (home / EMOTION).read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"Not Found"):
-        (weights / WEIGHTS["Emotion"]).write_bytes(damaged)
-        with pytest.raises(ValueError, match="is not DeepFace's emotion network or is damaged"):
+        (tmp_path / EMOTION).write_bytes(damaged)
+        with pytest.raises(ValueError, match="is not DeepFace's network or is damaged"):
             load_emotion(tmp_path)
 
 
@@ -171,6 +175,6 @@ def test_a_failed_detection_is_nan_for_that_image_only(monkeypatch):
     monkeypatch.setattr(
         "hfld.photos.judges.detect_faces", lambda images, _: [images[:1, :, :6, :4], None, images[2:]]
     )
-    judge = PhotoJudge(torch.nn.Flatten(), size=(2, 2), outputs=12, detector="opencv")
+    judge = PhotoJudge(torch.nn.Flatten(), side=2, outputs=12, detector="opencv")
     readings = judge(torch.rand(3, 3, 8, 8))
     assert readings.isnan().any(dim=1).tolist() == [False, True, False]

@@ -16,7 +16,7 @@ from hfld.evaluation.judges import Judges
 from hfld.models import Models, pick_device
 from hfld.networks import deepface
 from hfld.networks.resized import Resized, resized
-from hfld.photos.judges import load_emotion
+from hfld.photos.judges import as_deepface, load_emotion
 from hfld.photos.official import import_official, main
 from hfld.photos.photo_set import PhotoSet
 from hfld.training import landmark_data as pictures
@@ -52,7 +52,9 @@ def test_networks_are_those_of_the_official_files(profile):
     faces = torch.rand(2, 3, 256, 256) * 2 - 1
     judges = Judges(**{name: nn.Identity() for name in ("attributes", "tuning", "landmarks", "identity")},
                     emotion=load_network(world / "judge_emotion.safetensors"))  # fmt: skip
-    torch.testing.assert_close(judges.emotion(faces), load_emotion(official)(faces), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        judges.emotion(faces), as_deepface(load_emotion(official))(faces), rtol=0, atol=1e-4
+    )
     assert load(world / "regressor.safetensors").parts["network"].arguments["sigmoid"] is False
 
 

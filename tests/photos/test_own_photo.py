@@ -1,5 +1,4 @@
 import io
-import json
 import struct
 import zlib
 
@@ -10,7 +9,7 @@ import torch
 from PIL import Image
 
 from hfld.photos.alignment import center_quad, ffhq_quad
-from hfld.photos.own_photo import FRAMES, face_mask, framed, open_photo, paste_back, save_png
+from hfld.photos.own_photo import FFHQ_SQUARES, face_mask, open_photo, paste_back, world_quad
 from hfld.portraits.parameters import sample
 from hfld.portraits.render import render_latents
 
@@ -107,15 +106,14 @@ def test_tiny_faces_and_pictures_are_refused(face):
 
 
 def test_every_kind_of_picture_gives_the_same_square(face):
-    """Grayscale, RGBA, 16-bit, floats, palette, CMYK, EXIF-rotated: as a file and as an array."""
+    """Grayscale, RGBA, 16-bit, CMYK, EXIF-rotated."""
     gray = np.asarray(Image.fromarray(face).convert("L"))
     wide = gray.astype(np.uint16) * 257
     opaque = np.dstack([face, np.full(face.shape[:2], 255, np.uint8)])
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by 90 degrees
-    grays = [gray, gray[..., None], encoded(gray), wide, encoded(Image.fromarray(wide)), gray / 255]
-    colours = [face, opaque, encoded(opaque), face.astype(np.uint16) * 257, face / 255]
-    colours += [encoded(np.rot90(face), "png", exif=exif)]
+    grays = [encoded(gray), encoded(Image.fromarray(wide))]
+    colours = [face, Image.fromarray(opaque), encoded(opaque), encoded(np.rot90(face), "png", exif=exif)]
     close = [encoded(face, "jpeg", quality=95), encoded(Image.fromarray(face).convert("CMYK"), "tiff")]
     for pictures, tolerance in ((grays, 0), (colours, 0), (close, 2.5)):
         expected = open_photo(face if pictures is not grays else np.repeat(gray[..., None], 3, 2)).picture
@@ -128,7 +126,7 @@ def test_every_kind_of_picture_gives_the_same_square(face):
 def test_transparent_parts_are_white():
     clear = np.zeros((8, 8, 4), np.uint8)
     clear[:, :4] = (10, 20, 30, 255)
-    picture = open_photo(clear, aligned=True).picture
+    picture = open_photo(encoded(clear), aligned=True).picture
     assert (picture[:, :4] == (10, 20, 30)).all() and (picture[:, 4:] == 255).all()
 
 
@@ -165,31 +163,30 @@ def test_large_photos_are_searched_small_and_cut_sharp(astronaut):
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    "picture",
     [
-        (np.zeros((4, 4, 2), np.uint8), r"shape \(4, 4, 2\), expected \[H, W\], \[H, W, 3\] or \[H, W, 4\]"),
-        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
-        (np.full((4, 4), 200.0), "floats from 200.0 to 200.0, expected 0 to 1"),
-        (np.full((4, 4), np.nan), "floats from nan to nan"),
-        (np.zeros((4, 4), np.int64), "int64, expected uint8"),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 3)),
     ],
 )
-def test_arrays_that_are_no_pictures_are_named(picture, message):
-    with pytest.raises(ValueError, match=message):
+def test_arrays_that_are_no_pictures_are_named(picture):
+    with pytest.raises(ValueError, match=r"source: .* expected uint8 \[H, W, 3\]"):
         open_photo(picture, aligned=True)
 
 
 def test_the_portraits_frame_is_that_of_their_mean_face():
     _, points = render_latents(sample(40, 1), 64, workers=1, progress=False)
-    image = framed(ffhq_quad(points.mean(axis=0)), "portraits")
+    image = world_quad(ffhq_quad(points.mean(axis=0)), "portraits")
     np.testing.assert_allclose(image.corners, center_quad(1, 1).corners, atol=0.02)
-    assert FRAMES["ffhq"] == (0, 0, 1)
-    with pytest.raises(ValueError, match="frame must be one of ffhq, portraits, not 'celeba'"):
-        open_photo(np.zeros((9, 9, 3), np.uint8), frame="celeba")
+    assert FFHQ_SQUARES["ffhq"] == (0, 0, 1)
+    with pytest.raises(ValueError, match="unknown world 'celeba'"):
+        world_quad(center_quad(9, 9), "celeba")
 
 
 def test_a_saved_portrait_is_taken_whole(portraits):
-    photos = [(picture, open_photo(picture, frame="portraits")) for picture in portraits[0][1:5]]
+    photos = [(picture, open_photo(picture, world="portraits")) for picture in portraits[0][1:5]]
     taken = [np.array_equal(photo.crop(256), picture) for picture, photo in photos]
     assert taken == ["aligned face already" in photo.message for _, photo in photos]
     assert sum(taken) >= 3
@@ -260,16 +257,6 @@ def test_the_mask_is_a_soft_oval_that_covers_every_given_face(portraits):
         face_mask(np.zeros((68, 2)), 64)
 
 
-def test_saved_photos_are_marked_as_synthetic(face, tmp_path):
-    save_png(tmp_path / "me.png", face, {"attribute": "Bangs", "target": 1.0})
-    with Image.open(tmp_path / "me.png") as picture:
-        assert np.array_equal(np.asarray(picture), face)
-        assert picture.text["Comment"].startswith("synthetic: ")
-        assert "compositeWithTrainedAlgorithmicMedia" in picture.text["XML:com.adobe.xmp"]
-        assert json.loads(picture.text["hfld-recipe"]) == {"attribute": "Bangs", "target": 1.0}
-    assert [path.name for path in tmp_path.iterdir()] == ["me.png"]
-
-
 def test_a_pillow_picture_is_opened_and_anything_else_is_named(face):
     np.testing.assert_array_equal(open_photo(Image.fromarray(face)).picture, face)
     for source in (None, torch.zeros(3, 8, 8)):
@@ -277,11 +264,8 @@ def test_a_pillow_picture_is_opened_and_anything_else_is_named(face):
             open_photo(source)
 
 
-def test_what_is_pasted_and_where_it_is_saved_is_checked(face, tmp_path):
+def test_what_is_pasted_is_checked(face):
     photo = open_photo(face, aligned=True)
     for wrong in (np.zeros((8, 8, 3)), np.zeros((8, 9, 3), np.uint8), np.zeros((8, 8), np.uint8)):
         with pytest.raises(ValueError, match=r"face: .* expected uint8"):
             paste_back(photo, wrong)
-    with pytest.raises(ValueError, match=r"ends in \.png"):
-        save_png(tmp_path / "face.jpg", face)
-    assert not list(tmp_path.iterdir())

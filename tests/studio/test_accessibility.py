@@ -13,7 +13,7 @@ from toy_world import toy_models
 
 from hfld.config import load_profile
 from hfld.studio import markup
-from hfld.studio.pictures import landmark_overlay
+from hfld.studio.drawing import landmark_overlay
 from hfld.studio.widget.editor import LatentEditor
 
 SLACK = 20.0  # seconds that a busy machine may take

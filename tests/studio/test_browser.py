@@ -16,7 +16,7 @@ from skimage import data
 
 from hfld.directions import Directions
 from hfld.editors import directions_file
-from hfld.studio.engine import FIRST
+from hfld.studio.engine import ALWAYS_OFFERED
 
 missing = browser.CHROMIUM is None and os.environ.get("HFLD_BROWSER") != "1"
 pytestmark = [
@@ -31,7 +31,7 @@ NOTEBOOK = "notebooks/10_edit_smoke.ipynb"
 @pytest.fixture(scope="module")
 def project(smoke_root) -> Path:
     """The toy copy with random directions, and the notebook with `profile = "smoke"`."""
-    for seed, name in enumerate(FIRST):
+    for seed, name in enumerate(ALWAYS_OFFERED):
         T = torch.randn(len(NAMES), 10, 32, generator=torch.Generator().manual_seed(seed))
         Directions(T, NAMES, name).save(directions_file(smoke_root / "weights" / "smoke", name))
     notebook = json.loads((smoke_root / "notebooks" / "05_edit.ipynb").read_text(encoding="utf-8"))

@@ -14,10 +14,11 @@ from toy_world import SIDE, toy_models
 
 from hfld.config import load_profile
 from hfld.photos.alignment import center_quad
-from hfld.photos.own_photo import MARK, Photo
+from hfld.photos.own_photo import Photo
+from hfld.photos.synthetic import MARKS
 from hfld.studio import own_face as module
 from hfld.studio import recipes
-from hfld.studio.own_face import OwnFaces, Search, own_face, summary
+from hfld.studio.own_face import OwnFaces, Search, find_own_face, summary
 from hfld.studio.session import Session
 from hfld.studio.state import Source
 
@@ -51,7 +52,7 @@ def stranger() -> bytes:
 
 def test_a_portrait_is_found(engine, portrait):
     seen = []
-    own = own_face(engine, Search("me.png", portrait), tell=seen.append)
+    own = find_own_face(engine, Search("me.png", portrait), tell=seen.append)
     assert own.name == "me" and not own.found.stranger
     assert np.abs(own.image.astype(int) - own.square).mean() < 5
     assert own.fidelity.identity > 0.9
@@ -61,7 +62,7 @@ def test_a_portrait_is_found(engine, portrait):
 
 
 def test_a_photograph_gets_the_nearest_portrait_and_is_told_so(engine, stranger):
-    own = own_face(engine, Search("me.png", stranger))
+    own = find_own_face(engine, Search("me.png", stranger))
     assert own.found.stranger and own.fidelity is None
     assert summary(engine, own) == (
         "Taken as an aligned face. The picture is a photograph, and this world draws portraits. "
@@ -83,7 +84,7 @@ def test_a_search_can_be_ended(engine, portrait, how):
         if len(steps) == 4:
             getattr(search, how).set()
 
-    own = own_face(engine, search, tell=tell)
+    own = find_own_face(engine, search, tell=tell)
     assert len(steps) <= 5
     assert (own is None) == (how == "cancelled")
     if own is not None:
@@ -94,7 +95,7 @@ def test_a_search_can_be_ended(engine, portrait, how):
 def test_a_photograph_taken_at_once_is_told_what_this_world_draws(engine, stranger):
     search = Search("me.png", stranger)
     search.taken.set()
-    own = own_face(engine, search)
+    own = find_own_face(engine, search)
     assert not own.found.stranger and not own.found.complete
     assert summary(engine, own).endswith(
         "Taken before the search had ended. It is not like the picture yet. This world draws portraits: "
@@ -104,13 +105,13 @@ def test_a_photograph_taken_at_once_is_told_what_this_world_draws(engine, strang
 
 def test_what_cannot_be_opened_is_said(engine, portrait):
     with pytest.raises(ValueError, match="not a readable picture"):
-        own_face(engine, Search("me.png", b"nothing"))
+        find_own_face(engine, Search("me.png", b"nothing"))
     gray = encoded(np.full((90, 120, 3), 128, np.uint8))
     with pytest.raises(ValueError, match="no face was found in this picture of 120 x 90 px"):
-        own_face(engine, Search("me.png", gray))
-    assert own_face(engine, Search("me.png", gray, aligned=True)) is not None
+        find_own_face(engine, Search("me.png", gray))
+    assert find_own_face(engine, Search("me.png", gray, aligned=True)) is not None
     with pytest.raises(ValueError, match="does not open photos"):
-        own_face(replace(engine, inversion=None), Search("me.png", portrait))
+        find_own_face(replace(engine, inversion=None), Search("me.png", portrait))
 
 
 def test_each_world_has_its_own_frame(engine, monkeypatch):
@@ -123,8 +124,10 @@ def test_each_world_has_its_own_frame(engine, monkeypatch):
 
     monkeypatch.setattr(module, "open_photo", opened)
     for world in (engine.world, None):
-        own_face(replace(engine, world=world, inversion=replace(CONFIG, steps=0)), Search("me", b"", face=2))
-    assert asked[1] == {"face": 2, "frame": "portraits"}
+        find_own_face(
+            replace(engine, world=world, inversion=replace(CONFIG, steps=0)), Search("me", b"", face=2)
+        )
+    assert asked[1] == {"face": 2, "world": "portraits"}
     assert asked[3] == {"face": 2, "landmarks": engine.models.landmarks}  # FFHQ's, refined by H
 
 
@@ -156,13 +159,13 @@ def test_searches_run_behind_and_the_newest_counts(engine, portrait, stranger):
 @pytest.fixture(scope="module")
 def own(engine, portrait):
     """The found face, in the middle of a larger photo."""
-    found = own_face(engine, Search("my photo.jpg", portrait))
+    found = find_own_face(engine, Search("my photo.jpg", portrait))
     picture = np.full((40, 60, 3), 200, np.uint8)
     return replace(found, photo=Photo(picture, (), center_quad(40, 60), "one face was found"))
 
 
 def test_the_found_face_is_edited_saved_and_loaded_to_the_same_pixels(engine, own):
-    session = Session(engine, editor="hfld", second="baseline")
+    session = Session(engine, second="baseline")
     session.set_target("Attractive", 0.9)
     session.use(own)
     assert session.state.targets == {} and session.state.source.label == "photo my-photo"
@@ -198,7 +201,7 @@ def test_two_photos_with_the_same_nearest_face_are_told_apart(engine, own):
 
 
 def test_the_edit_goes_back_into_the_photo_and_is_marked(engine, own):
-    session = Session(engine, editor="hfld")
+    session = Session(engine)
     with pytest.raises(ValueError, match="open one first"):
         list(session.files("photo"))
     session.use(own)
@@ -207,7 +210,7 @@ def test_the_edit_goes_back_into_the_photo_and_is_marked(engine, own):
     assert name.endswith("_pasted.png")
     with Image.open(io.BytesIO(content)) as picture:
         pasted = np.asarray(picture)
-        assert picture.text["Comment"] == MARK
+        assert picture.text["Comment"] == MARKS["composite"]
     fresh = Session(engine)
     assert fresh.load(name, content).endswith("pixel for pixel")
     assert fresh.state == session.state

@@ -15,7 +15,8 @@ from hfld.config import load_profile
 from hfld.directions import Directions
 from hfld.editors import directions_file
 from hfld.photos.official import import_official
-from hfld.studio.engine import FIRST, Engine
+from hfld.studio import recipes
+from hfld.studio.engine import ALWAYS_OFFERED, Engine
 from hfld.studio.own_face import OwnFaces, summary
 from hfld.studio.session import Session
 from hfld.training.photo_judges import roles, train_role
@@ -38,11 +39,11 @@ def engine(tmp_path_factory):
     judge = profile.paths.world / "judge_landmarks.safetensors"
     profile.paths.weights.mkdir(parents=True)
     (profile.paths.weights / "landmarks.safetensors").write_bytes(judge.read_bytes())
-    for seed, name in enumerate(FIRST):
+    for seed, name in enumerate(ALWAYS_OFFERED):
         T = torch.randn(len(NAMES), 14, 32, generator=torch.Generator().manual_seed(seed))
         Directions(T, NAMES, name).save(directions_file(profile.paths.weights, name))
     inversion = replace(profile.inversion, samples=4, steps=3, tuning_steps=1)
-    return Engine.from_profile(replace(profile, inversion=inversion), FIRST)
+    return Engine.from_profile(replace(profile, inversion=inversion), ALWAYS_OFFERED)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_from_the_file_to_the_photo_with_the_edited_face(engine, photo):
     assert {"perceptual", "pixel", "landmark"} <= own.found.terms.keys()
     assert own.fidelity is not None and [now.share for now in seen][-1] == 1
     # edited
-    session = Session(engine, editor="hfld", second="baseline")
+    session = Session(engine, second="baseline")
     session.use(own)
     original = session.faces(session.state)["original"].image
     session.set_target("Male", 0.9)
@@ -100,4 +101,6 @@ def test_from_the_file_to_the_photo_with_the_edited_face(engine, photo):
     # a recipe shows the same pixels again
     session.undo()
     fresh = Session(engine)
-    assert fresh.load("me.json", session.recipe().encode()).endswith("pixel for pixel")
+    assert fresh.load("me.json", recipes.to_text(recipes.recipe(engine, session.state)).encode()).endswith(
+        "pixel for pixel"
+    )

@@ -16,7 +16,8 @@ from hfld.photos.alignment import center_quad
 from hfld.photos.own_photo import Photo
 from hfld.studio import engine as engine_module
 from hfld.studio import own_face as module
-from hfld.studio.own_face import OwnFace, OwnFaces, Sharpening, sharpened, summary
+from hfld.studio import recipes
+from hfld.studio.own_face import OwnFace, OwnFaces, Sharpening, sharpen, summary
 from hfld.studio.session import Session
 
 WAIT = 120.0  # seconds that a busy machine may take
@@ -41,11 +42,11 @@ def far(image: np.ndarray, own: OwnFace) -> float:
 
 
 def test_the_face_is_nearer_and_its_edits_stay_and_undo_takes_it_back(engine):
-    own, session = opened(engine), Session(engine, editor="hfld", second="baseline")
+    own, session = opened(engine), Session(engine, second="baseline")
     session.use(own)
     session.set_target("Attractive", 0.9)
     plain, seen = session.faces(session.state), []
-    better = sharpened(engine, Sharpening(own), tell=seen.append)
+    better = sharpen(engine, Sharpening(own), tell=seen.append)
     assert [round(found.share * CONFIG.tuning_steps) for found in seen] == list(range(21))
     assert (seen[-1].image == better.image).all()
     session.use(better)
@@ -75,8 +76,8 @@ def test_the_face_is_nearer_and_its_edits_stay_and_undo_takes_it_back(engine):
 
 
 def test_another_photo_begins_unedited(engine):
-    own, session = opened(engine), Session(engine, editor="hfld")
-    better = sharpened(engine, Sharpening(own))
+    own, session = opened(engine), Session(engine)
+    better = sharpen(engine, Sharpening(own))
     session.use(opened(engine, 4))
     session.set_target("Attractive", 0.9)
     session.use(better)
@@ -84,10 +85,10 @@ def test_another_photo_begins_unedited(engine):
 
 
 def test_a_recipe_shows_the_same_pixels_here_and_says_what_is_missing_elsewhere(engine):
-    session = Session(engine, editor="hfld")
-    session.use(sharpened(engine, Sharpening(opened(engine))))
+    session = Session(engine)
+    session.use(sharpen(engine, Sharpening(opened(engine))))
     session.set_target("Attractive", 0.9)
-    text = session.recipe()
+    text = recipes.to_text(recipes.recipe(engine, session.state))
     assert Session(engine).load("me.json", text.encode()).endswith("pixel for pixel")
     elsewhere = Session(replace(engine))
     words = elsewhere.load("me.json", text.encode())
@@ -106,7 +107,7 @@ def test_it_can_be_ended(engine, how):
         if len(steps) == 4:
             getattr(task, how).set()
 
-    better = sharpened(engine, task, tell=tell)
+    better = sharpen(engine, task, tell=tell)
     assert len(steps) == 4 and (better is None) == (how == "cancelled")
     if better is not None:
         assert 0 < far(better.image, task.own) < far(task.own.image, task.own)
@@ -127,9 +128,9 @@ def test_it_runs_behind(engine):
 def test_what_cannot_be_done_is_said(engine, monkeypatch):
     own = opened(engine)
     monkeypatch.setattr(engine_module, "TUNED", 1)
-    sharpened(engine, Sharpening(own))
+    sharpen(engine, Sharpening(own))
     with pytest.raises(ValueError, match="1 photos have a generator of their own already"):
-        sharpened(engine, Sharpening(own), tell=lambda found: pytest.fail("it has begun"))
+        sharpen(engine, Sharpening(own), tell=lambda found: pytest.fail("it has begun"))
     tune = module.tune
 
     def diverges(models, found, config, **options):
@@ -138,4 +139,4 @@ def test_what_cannot_be_done_is_said(engine, monkeypatch):
     monkeypatch.setattr(engine_module, "TUNED", 2)
     monkeypatch.setattr(module, "tune", diverges)
     with pytest.raises(ValueError, match="could not be adapted to this photo"):
-        sharpened(engine, Sharpening(own))
+        sharpen(engine, Sharpening(own))

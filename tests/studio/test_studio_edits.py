@@ -13,10 +13,10 @@ from hfld.editors import LinearEditor
 from hfld.networks.stylegan2 import Generator
 from hfld.studio import phrases
 from hfld.studio.engine import Engine, Face, within_layers
-from hfld.studio.gauges import measure_floor, read, read_gauges
+from hfld.studio.gauges import measure_floor, read_gauges, read_judges
 from hfld.studio.session import Session
 from hfld.studio.state import Source, State
-from hfld.studio.targets import PASSES, REACH, TOLERANCE, approach
+from hfld.studio.strengths import MAX_CORRECTIONS, MAX_STRENGTH, TOLERANCE, solve_strengths
 
 ARCHED = State(source=Source.of_seed(8), editor="hfld").with_target("Arched_Eyebrows", 0.9)
 
@@ -29,7 +29,7 @@ def engine():
 def test_no_edit_returns_the_original_bit_for_bit(engine):
     state = State(source=Source.of_seed(3), editor="hfld")
     original = engine.original(state.source)
-    assert torch.equal(engine.edited(state), original.ws)
+    assert torch.equal(engine.result(state).ws, original.ws)
     assert (engine.result(state).image == original.image).all()
     assert engine.original(Source.of_seed(4)).image.tobytes() != original.image.tobytes()
 
@@ -42,9 +42,11 @@ def test_a_previews_strength_is_the_missing_score_until_a_better_one_is_known():
     expected = torch.zeros(W_DIM)
     expected[1] = 2.0 * missing
     torch.testing.assert_close(change[0], expected.expand(ROWS, -1), atol=1e-6, rtol=0)
-    exact = engine.edited(ARCHED)
+    exact = engine.result(ARCHED).ws
     torch.testing.assert_close(engine.quick(ARCHED), exact)
-    assert torch.equal(toy_engine().edited(ARCHED), exact)  # what is saved does not depend on what was seen
+    assert torch.equal(
+        toy_engine().result(ARCHED).ws, exact
+    )  # what is saved does not depend on what was seen
     assert engine.result(ARCHED).scores[1] > original.scores[1]
 
 
@@ -74,8 +76,8 @@ def test_several_targets_are_reached_at_once_and_few_pictures_are_drawn(monkeypa
     face = engine.face
     monkeypatch.setattr(engine, "face", lambda *given: drawn.append(1) or face(*given))
     assert engine.result(state).scores[:2] == pytest.approx([0.3, 0.9], abs=0.05)
-    assert len(drawn) <= 1 + PASSES
-    assert engine.result(state) is engine.result(state) and len(drawn) <= 1 + PASSES
+    assert len(drawn) <= 1 + MAX_CORRECTIONS
+    assert engine.result(state) is engine.result(state) and len(drawn) <= 1 + MAX_CORRECTIONS
 
 
 def test_a_target_out_of_reach_is_said():
@@ -101,7 +103,7 @@ def test_an_edit_that_moves_the_wrong_way_is_not_made_worse():
 
 def test_a_score_that_cannot_be_read_still_gives_a_face():
     scores = np.full(40, np.nan, np.float32)
-    face, strengths = approach(
+    face, strengths = solve_strengths(
         lambda _: Face(torch.zeros(1), None, scores), scores, {NAMES[0]: 1.0}, {NAMES[0]: 0.5}
     )
     assert face.scores is scores and strengths == {NAMES[0]: 0.5}
@@ -115,7 +117,7 @@ def test_edits_add_up_and_unknown_ones_are_left_out(engine):
     torch.testing.assert_close(engine.quick(both) - original, sum(parts) - 2 * original)
     assert engine.known("hfld") == NAMES
     assert torch.equal(engine.quick(both.with_target("Young", 1.0)), engine.quick(both))
-    assert torch.equal(engine.edited(both.with_target("Young", 1.0)), engine.edited(both))
+    assert torch.equal(engine.result(both.with_target("Young", 1.0)).ws, engine.result(both).ws)
 
 
 def test_layers_confine_an_edit(engine):
@@ -125,7 +127,7 @@ def test_layers_confine_an_edit(engine):
     assert torch.equal(part[:, 1:3], whole[:, 1:3])
     assert torch.equal(part[:, [0, 3]], original[:, [0, 3]])
     assert torch.equal(within_layers(original, whole, None), whole)
-    exact = engine.edited(State(**vars(ARCHED) | {"layers": (1, 2)}))
+    exact = engine.result(State(**vars(ARCHED) | {"layers": (1, 2)})).ws
     assert torch.equal(exact[:, [0, 3]], original[:, [0, 3]]) and not torch.equal(exact, original)
 
 
@@ -161,8 +163,8 @@ def test_the_expression_lock_wraps_the_editor():
     engine = toy_engine(lock_expression=Still)
     state = State(**vars(ARCHED) | {"editor": "baseline"})
     original = engine.original(state.source).ws
-    assert (engine.edited(state) - original)[..., 11].abs().max() > 0.1
-    locked = engine.edited(State(**vars(state) | {"expression_lock": True}))
+    assert (engine.result(state).ws - original)[..., 11].abs().max() > 0.1
+    locked = engine.result(State(**vars(state) | {"expression_lock": True})).ws
     assert torch.equal(locked[..., 11], original[..., 11])
     assert torch.equal(engine.quick(State(**vars(state) | {"expression_lock": True})), engine.quick(state))
     assert not torch.equal(locked, original)
@@ -171,10 +173,13 @@ def test_the_expression_lock_wraps_the_editor():
 
 
 def test_a_trajectory_ends_where_the_slider_does(engine):
-    images = engine.trajectory(ARCHED, "Attractive", 3)
-    assert images.shape == (3, SIDE, SIDE, 3)
-    assert (images[-1] == engine.result(ARCHED.with_target("Attractive", 1.0)).image).all()
-    assert (images[0] == engine.result(ARCHED.with_target("Attractive", 0.0)).image).all()
+    both = replace(ARCHED, second="baseline").with_target("Attractive", 0.8)
+    shares = []
+    rows = Session(engine).trajectories(both, 3, tell=shares.append)
+    assert list(rows) == ["hfld", "baseline"] and len(rows["hfld"]) == 3
+    np.testing.assert_allclose(shares, np.arange(1, 7) / 6)
+    for target, image in ((0.0, rows["hfld"][0]), (1.0, rows["hfld"][-1])):
+        assert (image == engine.result(ARCHED.with_target("Attractive", target)).image).all()
 
 
 def test_states_that_do_not_fit_the_session_are_named(engine):
@@ -190,7 +195,7 @@ def test_states_that_do_not_fit_the_session_are_named(engine):
 
 def gauges_of(engine, state, floor=None):
     pictures = [engine.original(state.source).image, engine.result(state).image]
-    before, after = (read(engine, image[None]) for image in pictures)
+    before, after = (read_judges(engine, image[None]) for image in pictures)
     return read_gauges(state.targets, before, after, size=SIDE, floor=floor)
 
 
@@ -228,8 +233,8 @@ def test_lights_compare_with_exact_edits():
     engine = toy_engine(models=models, world=ToyTruth(models))
     state = ARCHED.with_target("Arched_Eyebrows", 1.0)
     floor = measure_floor(engine, state.targets)
-    assert floor.scores[1] > 0.5  # the exact edit goes from end to end
-    assert floor.scores[2] < 0.05
+    assert floor["scores"][1] > 0.5  # the exact edit goes from end to end
+    assert floor["scores"][2] < 0.05
     clean = gauges_of(engine, state, floor)
     dragging = gauges_of(engine, State(**vars(state) | {"editor": "baseline"}), floor)
     assert {gauge.light for gauge in clean.drift} == {"green"}
@@ -241,7 +246,7 @@ def test_lights_compare_with_exact_edits():
 
 def test_without_exact_edits_the_floor_is_the_generators_noise(engine):
     floor = measure_floor(engine, {})
-    assert floor.drift["all"] == pytest.approx(0, abs=1e-4)  # the toy generator has no noise
+    assert floor["all"] == pytest.approx(0, abs=1e-4)  # the toy generator has no noise
 
 
 def test_previews_are_small_and_show_the_same_edit():
@@ -255,7 +260,7 @@ def test_previews_are_small_and_show_the_same_edit():
     session = Session(Engine(models=models, editors=editors, preview=16))
     session.set_target(NAMES[0], 1.0)
     preview = session.previews(session.state)["hfld"]
-    ws = session.engine.edited(session.state)
+    ws = session.engine.result(session.state).ws
     assert preview.shape == (16, 16, 3)
     assert (preview == session.engine.picture(ws, 16)[0]).all()
     assert (preview != session.engine.picture(session.engine.original(session.state.source).ws, 16)[0]).any()
@@ -271,8 +276,10 @@ class Constant(nn.Module):
 def test_strengths_stay_where_pictures_hold_together():
     found = []
     scores = np.full(40, 0.5, np.float32)  # nothing moves them
-    approach(lambda s: found.append(s) or Face(torch.zeros(1), None, scores), scores, {NAMES[0]: 1.0}, {})
-    assert max(abs(strength) for one in found for strength in one.values()) == REACH
+    solve_strengths(
+        lambda s: found.append(s) or Face(torch.zeros(1), None, scores), scores, {NAMES[0]: 1.0}, {}
+    )
+    assert max(abs(strength) for one in found for strength in one.values()) == MAX_STRENGTH
 
 
 @pytest.mark.parametrize("goal", [0.1, 0.3, 0.5, 0.7, 0.9])
@@ -286,14 +293,14 @@ def test_scores_that_jump_are_met(goal, steepness, middle):
     start = scores(0.0)
     name = NAMES[0]
     tries = []
-    face, strengths = approach(
+    face, strengths = solve_strengths(
         lambda s: tries.append(s) or Face(torch.zeros(1), None, scores(s[name])),
         start,
         {name: goal},
         {name: goal - float(start[0])},
     )
     assert abs(face.scores[0] - goal) <= TOLERANCE
-    assert len(tries) <= 1 + PASSES
+    assert len(tries) <= 1 + MAX_CORRECTIONS
     np.testing.assert_array_equal(face.scores, scores(strengths[name]))
 
 
@@ -309,5 +316,5 @@ def test_a_score_that_another_edit_moves_is_followed():
         return Face(torch.zeros(1), None, scores)
 
     goals = {NAMES[0]: 0.6, NAMES[1]: 0.7}
-    face, _ = approach(draw, draw(dict.fromkeys(NAMES, 0.0)).scores, goals, goals)
+    face, _ = solve_strengths(draw, draw(dict.fromkeys(NAMES, 0.0)).scores, goals, goals)
     np.testing.assert_allclose(face.scores[[first, second]], [0.6, 0.7], atol=0.03)

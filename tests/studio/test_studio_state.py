@@ -1,20 +1,22 @@
 import threading
+import types
 
 import pytest
 import torch
 
 from hfld.attributes import ATTRIBUTES
-from hfld.studio.latest import LatestQueue, Stage
+from hfld.studio.latest_queue import LatestQueue, Stage
 from hfld.studio.state import History, Source, State
 
 START = State(source=Source.of_seed(1), editor="hfld")
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds; a test moves them."""
+    clock = types.SimpleNamespace(now=0.0)
+    monkeypatch.setattr("hfld.studio.state.time", types.SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
 
 
 def test_edits_have_one_order_whatever_was_moved_first():
@@ -79,9 +81,8 @@ def test_a_new_edit_forgets_what_could_be_redone():
     assert history.undo() == START
 
 
-def test_a_drag_is_one_step_and_a_second_drag_another():
-    clock = Clock()
-    history = History(START, pause=1.0, clock=clock)
+def test_a_drag_is_one_step_and_a_second_drag_another(clock):
+    history = History(START)
     for i in range(20):
         clock.now += 0.2
         history.push(START.with_target("Young", i / 20), "target Young")
@@ -93,9 +94,8 @@ def test_a_drag_is_one_step_and_a_second_drag_another():
     assert not history.can_undo
 
 
-def test_another_slider_begins_a_step_at_once():
-    clock = Clock()
-    history = History(START, clock=clock)
+def test_another_slider_begins_a_step_at_once(clock):
+    history = History(START)
     one = START.with_target("Young", 0.5)
     history.push(one, "target Young")
     history.push(one.with_target("Bald", 0.5), "target Bald")
@@ -105,8 +105,9 @@ def test_another_slider_begins_a_step_at_once():
     assert history.undo() == one
 
 
-def test_history_is_bounded_and_ignores_what_changes_nothing():
-    history = History(START, limit=3)
+def test_history_is_bounded_and_ignores_what_changes_nothing(monkeypatch):
+    monkeypatch.setattr("hfld.studio.state.MAX_STEPS", 3)
+    history = History(START)
     history.push(START)
     assert not history.can_undo
     for i in range(10):

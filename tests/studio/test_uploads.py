@@ -14,8 +14,8 @@ from tornado.websocket import WebSocketClosedError, websocket_connect
 from toy_studio import toy_engine
 
 from hfld.config import ROOT, load_profile
-from hfld.studio import exports, phrases
-from hfld.studio.own_face import Search, own_face
+from hfld.studio import file_formats, phrases
+from hfld.studio.own_face import Search, find_own_face
 from hfld.studio.session import Session
 
 SLACK = 60.0  # seconds that a busy machine may take
@@ -86,10 +86,10 @@ def test_the_limit_is_said_before():
 
 
 def test_what_is_too_large_is_said_in_plain_words(monkeypatch):
-    monkeypatch.setattr(exports, "LARGEST_PICTURE", 1 << 20)
+    monkeypatch.setattr(file_formats, "MAX_UPLOAD", 1 << 20)
     words = "this picture has 2 MB; files of at most 1 MB are opened"
     with pytest.raises(ValueError, match=words):
         Session(toy_engine()).load("me.jpg", bytes(2 << 20))
     engine = toy_engine(inversion=load_profile("smoke").inversion)
     with pytest.raises(ValueError, match=words):
-        own_face(engine, Search("me.jpg", bytes(2 << 20)))
+        find_own_face(engine, Search("me.jpg", bytes(2 << 20)))

@@ -10,7 +10,7 @@ from toy_studio import toy_engine
 from toy_world import toy_models
 
 from hfld.attributes import ATTRIBUTES
-from hfld.studio.latest import LatestQueue, Overtaken, Stage
+from hfld.studio.latest_queue import LatestQueue, Overtaken, Stage
 from hfld.studio.markup import LEGEND, STYLE
 from hfld.studio.session import Session
 from hfld.studio.widget.arrangement import GAP, MARGIN

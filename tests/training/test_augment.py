@@ -138,3 +138,58 @@ def test_occlusion_is_one_rectangle_and_the_rest_stays():
     for mask in hidden[share > 0]:
         rows, columns = mask.any(dim=1), mask.any(dim=0)
         assert torch.equal(mask, rows[:, None] & columns[None])
+
+
+def random_images(n, size, seed=0):
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_mirror_is_its_own_inverse_and_moves_each_point_with_its_pixel():
+    images, landmarks = (
+        random_images(2, 16),
+        torch.rand(2, 106, 2, generator=torch.Generator().manual_seed(1)),
+    )
+    flipped, points = augmentation.mirror(images, landmarks)
+    assert torch.equal(flipped[..., 0], images[..., 15])
+    for k in (0, 40, 57, 70, 90, 105):
+        assert torch.allclose(points[:, k, 0], 1 - landmarks[:, MIRROR[k], 0])
+        assert torch.equal(points[:, k, 1], landmarks[:, MIRROR[k], 1])
+    back, points = augmentation.mirror(flipped, points)
+    assert torch.equal(back, images)
+    assert torch.allclose(points, landmarks, atol=1e-6)
+
+
+def test_mirror_half_keeps_images_and_landmarks_together():
+    images = torch.zeros(64, 3, 4, 4)
+    images[..., :2] = 1  # the left half is bright
+    landmarks = torch.full((64, 106, 2), 0.25)
+    flipped, points = mirror_half(images, landmarks, torch.Generator().manual_seed(0))
+    bright_left = flipped[:, 0, 0, 0] == 1
+    assert 16 < bright_left.sum() < 48
+    assert torch.equal(points[:, 7, 0] == 0.25, bright_left)
+
+
+def test_shift_moves_a_dot_and_its_landmark_together():
+    side, n = 64, 40
+    axis = (torch.arange(side) + 0.5) / side
+    centre = torch.tensor([0.4, 0.6])
+    blob = torch.exp(-((axis[None, :] - centre[0]) ** 2 + (axis[:, None] - centre[1]) ** 2) / (2 * 0.03**2))
+    images = blob.expand(n, 3, side, side)
+    moved, points = augmentation.shift(images, centre.expand(n, 106, 2), torch.Generator().manual_seed(0))
+    mass = moved[:, 0] / moved[:, 0].sum(dim=(1, 2), keepdim=True)
+    found = torch.stack([(mass.sum(dim=1) * axis).sum(dim=1), (mass.sum(dim=2) * axis).sum(dim=1)], dim=1)
+    assert (found - points[:, 0]).abs().max() * side < 0.05
+    assert (points[:, 0] - centre).abs().max() * side > 1.5
+
+
+def test_soften_is_a_function_of_the_generator_and_limited():
+    images = random_images(8, 16)
+    a = augmentation.soften(images, torch.Generator().manual_seed(0))
+    assert torch.equal(a, augmentation.soften(images, torch.Generator().manual_seed(0)))
+    assert not torch.equal(a, augmentation.soften(images, torch.Generator().manual_seed(1)))
+    plain = augmentation.soften(images, torch.Generator().manual_seed(0), blur=0, noise=0)
+    assert torch.equal(plain, images)
+    flat = torch.full((4, 3, 16, 16), 0.3)
+    assert torch.allclose(
+        augmentation.soften(flat, torch.Generator().manual_seed(0), noise=0), flat, atol=1e-6
+    )

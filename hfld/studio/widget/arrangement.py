@@ -18,7 +18,7 @@ def bar(widgets: Sequence[W.Widget]) -> W.HBox:
     return W.HBox(list(widgets), layout=layout)
 
 
-def ticked(toggle: W.ToggleButton) -> None:
+def tick_when_pressed(toggle: W.ToggleButton) -> None:
     """A tick says that a button is pressed, which browsers show by a shade only."""
     name = toggle.description
     toggle.observe(
@@ -26,12 +26,12 @@ def ticked(toggle: W.ToggleButton) -> None:
     )
 
 
-def picture() -> W.HTML:
+def picture_place() -> W.HTML:
     """Where a picture is shown."""
     return W.HTML(layout=Layout(flex=f"1 1 {SMALLEST}px", max_width="300px", min_width=f"{SMALLEST}px"))
 
 
-def arranged(
+def arrange(
     *,
     source: Sequence[W.Widget],  # which face
     message: W.Widget,

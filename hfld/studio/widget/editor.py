@@ -16,14 +16,14 @@ from ipywidgets import Layout
 
 from hfld.config import ROOT, Profile, load_profile
 from hfld.studio import markup, phrases
-from hfld.studio.engine import Engine, Face, LockExpression, offered
+from hfld.studio.drawing import difference, landmark_overlay
+from hfld.studio.engine import Engine, Face, offered
 from hfld.studio.gauges import Gauges
-from hfld.studio.latest import LatestQueue, Stage
+from hfld.studio.latest_queue import LatestQueue, Stage
 from hfld.studio.own_face import OwnFace
-from hfld.studio.pictures import difference, landmark_overlay
 from hfld.studio.session import Session
 from hfld.studio.state import LARGEST_SEED, State
-from hfld.studio.widget.arrangement import arranged, picture, ticked
+from hfld.studio.widget.arrangement import arrange, picture_place, tick_when_pressed
 from hfld.studio.widget.photo_panel import PhotoPanel
 from hfld.studio.widget.save_panel import SavePanel
 from hfld.studio.widget.sliders import AttributeList
@@ -43,18 +43,15 @@ class LatentEditor(W.VBox):
     def __init__(
         self,
         source: str | Profile | Engine,  # a profile, or networks
-        editors: Sequence[str] | None = None,  # of the profile; None: all that are there
         *,
         seed: int = 4,  # of a portrait that is drawn sharply, and smiles
-        lock_expression: LockExpression | None = None,  # for the profile's editors
         folder: Path | None = None,  # of saved faces; runs/<profile>/faces if None
     ) -> None:
         if isinstance(source, Engine):
             engine, runs = source, ROOT / "runs" / source.profile
         else:
             profile = load_profile(source) if isinstance(source, str) else source
-            editors = offered(profile) if editors is None else editors
-            engine = Engine.from_profile(profile, editors, lock_expression=lock_expression)
+            engine = Engine.from_profile(profile, offered(profile))
             runs = profile.paths.runs
         self.folder = folder or runs / "faces"
         second = [*engine.editors, None][1]
@@ -64,9 +61,11 @@ class LatentEditor(W.VBox):
         self._faces: dict[str, Face] = {}  # the newest pictures,
         self._drawn: State | None = None  # and the state that they show
         self._make_controls(engine)
-        super().__init__(self._arranged())
+        super().__init__(self._arrange())
         self.add_class("hfld")
-        self.queue = LatestQueue(self._stages(), lambda error: self.say(phrases.plain(error), error=True))
+        self.queue = LatestQueue(
+            self._stages(), lambda error: self.say(phrases.error_text(error), error=True)
+        )
         self._changed(self.session.state)
 
     def close(self) -> None:
@@ -108,7 +107,7 @@ class LatentEditor(W.VBox):
         )
         self.message = W.HTML()
         self.attributes = AttributeList(engine)
-        self.original, self.edited, self.compared = (picture() for _ in range(3))
+        self.original, self.edited, self.compared = (picture_place() for _ in range(3))
         self.show_difference = W.ToggleButton(description="Difference", tooltip="what changed", layout=small)
         self.show_landmarks = W.ToggleButton(
             description="Landmarks",
@@ -143,7 +142,7 @@ class LatentEditor(W.VBox):
         self._on(self.layers, session.set_layers)
         self._on(self.upload, self._open)
         for toggle in (self.show_difference, self.show_landmarks):
-            ticked(toggle)
+            tick_when_pressed(toggle)
             self._on(toggle, lambda _: self.queue.submit(session.state))
         clicks = {
             self.dice: session.throw_dice,
@@ -159,11 +158,11 @@ class LatentEditor(W.VBox):
             self._on(row.hold, lambda value, name=name: session.hold(name, value))
             self._click(row.reset, lambda name=name: session.reset(name))
 
-    def _arranged(self) -> list[W.Widget]:
+    def _arrange(self) -> list[W.Widget]:
         layers = markup.hint(
             "Rows of W+ that an edit may touch: the first shape the face, the last colour it."
         )
-        children, self.tabs = arranged(
+        children, self.tabs = arrange(
             source=[self.seed, self.dice, self.upload, self.undo, self.redo, self.reset],
             message=self.message,
             attributes=self.attributes,
@@ -206,7 +205,7 @@ class LatentEditor(W.VBox):
             action()
         except Exception as error:
             self._sync(self.session.state)
-            self.say(phrases.plain(error), error=True)
+            self.say(phrases.error_text(error), error=True)
 
     @contextmanager
     def _silently(self) -> Iterator[None]:
@@ -256,7 +255,7 @@ class LatentEditor(W.VBox):
     def _new_faces(self, state: State) -> dict[str, Face]:
         return self.session.faces(state, stop=self.queue.overtaken)
 
-    def _trajectories(self, state: State) -> dict[str, np.ndarray] | None:
+    def _trajectories(self, state: State) -> dict[str, list[np.ndarray]] | None:
         """None while another tab is shown."""
         if self.tabs.selected_index != 0:
             return None
@@ -300,7 +299,7 @@ class LatentEditor(W.VBox):
             changes = self.show_difference.value and image.shape == original.shape
             if changes:
                 image = difference(original, image)
-            alt = phrases.alt(state, name, difference=changes)
+            alt = phrases.alt_text(state, name, difference=changes)
             place.value = markup.figure(image, markup.words(name), "preview", alt)
 
     def _original(self, state: State, image: np.ndarray, *, landmarks: bool = False) -> str:
@@ -325,7 +324,7 @@ class LatentEditor(W.VBox):
             if old is not None:
                 view = landmark_overlay(view, old, self.session.points(image))
             note = phrases.note(state, original, self._faces[name])
-            alt = phrases.alt(state, name, difference=changes, landmarks=old is not None)
+            alt = phrases.alt_text(state, name, difference=changes, landmarks=old is not None)
             views[name] = markup.figure(view, markup.words(name), note, alt, original=original.image)
         return views
 
@@ -337,7 +336,7 @@ class LatentEditor(W.VBox):
     def _show_gauges(self, state: State, found: Mapping[str, Gauges]) -> None:
         self.gauges.value = markup.gauges(found, size=self.session.size)
 
-    def _show_trajectory(self, state: State, rows: Mapping[str, np.ndarray] | None) -> None:
+    def _show_trajectory(self, state: State, rows: Mapping[str, Sequence[np.ndarray]] | None) -> None:
         if rows is not None:
             shown = markup.trajectory(rows, state.active or "")
             self.trajectory.value = shown + markup.hint(LOCK_LEFT_OUT if state.expression_lock else "")

@@ -11,6 +11,7 @@ from ipywidgets import Layout
 
 from hfld.studio import markup, phrases
 from hfld.studio.engine import Engine
+from hfld.studio.latest_queue import Rest
 from hfld.studio.own_face import Found, OwnFace, OwnFaces, summary
 
 EVERY = 0.25  # seconds between two pictures of a search
@@ -35,9 +36,7 @@ class PhotoPanel(W.VBox):
         save: Callable[[str], None],  # "photo" or "photo_face"
         say: Callable[..., None],  # text, error=
         redraw: Callable[[], None],  # the pasted photo is wanted in another way
-        rest: Callable[
-            [float], object
-        ],  # waits until the sliders' pictures are drawn, at most so many seconds
+        rest: Rest,
     ) -> None:
         self._engine, self._use, self._say, self._redraw, self._rest = engine, use, say, redraw, rest
         self._quiet, self._shown = False, 0.0
@@ -194,4 +193,4 @@ class PhotoPanel(W.VBox):
     def _failed(self, error: Exception) -> None:
         self.show(None, None)
         self._redraw()
-        self._say(phrases.plain(error), error=True)
+        self._say(phrases.error_text(error), error=True)

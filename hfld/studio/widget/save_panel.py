@@ -7,7 +7,8 @@ import ipywidgets as W
 from ipywidgets import Layout
 
 from hfld.studio import markup, phrases
-from hfld.studio.saving import Exports, Files, Saving
+from hfld.studio.export_queue import ExportProgress, ExportQueue, Files
+from hfld.studio.latest_queue import Rest
 from hfld.studio.session import Session
 from hfld.studio.widget.arrangement import bar
 
@@ -24,7 +25,7 @@ BUTTONS = (
 class SavePanel(W.VBox):
     """Files are made behind the sliders, which go on working."""
 
-    exports: Exports | None = None
+    exports: ExportQueue | None = None
 
     def __init__(
         self,
@@ -32,9 +33,7 @@ class SavePanel(W.VBox):
         folder: Path,
         *,
         say: Callable[..., None],  # text, error=
-        rest: Callable[
-            [float], object
-        ],  # waits until the sliders' pictures are drawn, at most so many seconds
+        rest: Rest,
     ) -> None:
         self._folder, self._say = folder, say
         self.buttons = {
@@ -46,7 +45,7 @@ class SavePanel(W.VBox):
             layout=Layout(width="auto", display="none"),
         )  # fmt: skip
         self.progress, self.saved = W.HTML(), W.HTML()
-        self.exports = Exports(
+        self.exports = ExportQueue(
             session, folder, tell=self._tell, saved=self._show, failed=self._failed, rest=rest
         )
         for kind, button in self.buttons.items():
@@ -63,12 +62,12 @@ class SavePanel(W.VBox):
         """Start; what becomes of it is said in the editor's line."""
         self.exports.save(kind)
 
-    def _tell(self, now: Saving | None) -> None:
+    def _tell(self, now: ExportProgress | None) -> None:
         self.cancel.layout.display = "none" if now is None else None
         self.progress.value = "" if now is None else markup.saving(now.kind, now.share, now.waiting)
 
     def _failed(self, error: Exception) -> None:
-        self._say(phrases.plain(error), error=True)
+        self._say(phrases.error_text(error), error=True)
 
     def _show(self, files: Files) -> None:
         links = [

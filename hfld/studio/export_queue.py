@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hfld.studio.latest import LatestQueue, Overtaken, Stage
-from hfld.studio.session import Session, write
+from hfld.studio.file_formats import write_together
+from hfld.studio.latest_queue import LatestQueue, Overtaken, Rest, Stage
+from hfld.studio.session import Session
 from hfld.studio.state import State
 
 PATIENCE = 1.0  # seconds that each picture of a file waits for the sliders' pictures
@@ -26,7 +27,7 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Saving:
+class ExportProgress:
     """How far an export is."""
 
     kind: str
@@ -34,7 +35,7 @@ class Saving:
     waiting: int  # exports behind it
 
 
-class Exports:
+class ExportQueue:
     """Exports one at a time, in the order in which they were asked for."""
 
     def __init__(
@@ -43,13 +44,11 @@ class Exports:
         folder: Path,
         *,
         tell: Callable[
-            [Saving | None], None
-        ],  # hears of every picture in the thread of the exports; None: idle
+            [ExportProgress | None], None
+        ],  # hears of every picture, in the exports' thread; None: idle
         saved: Callable[[Files], None],
         failed: Callable[[Exception], None],  # the next export follows
-        rest: Callable[[float], object] = lambda seconds: (
-            None
-        ),  # waits while sliders are drawn, at most so long
+        rest: Rest,
     ) -> None:
         self._session, self._folder, self._tell, self._rest = session, folder, tell, rest
         self._saved, self._failed = saved, failed
@@ -101,11 +100,12 @@ class Exports:
         def tell(share: float | None) -> None:
             if export.cancelled.is_set():
                 raise Overtaken
-            self._tell(Saving(export.kind, share, len(self._waiting)))
+            self._tell(ExportProgress(export.kind, share, len(self._waiting)))
             self._rest(PATIENCE)
 
         tell(None)
         made = list(self._session.files(export.kind, export.state, stop=export.cancelled.is_set, tell=tell))
         if export.cancelled.is_set():
             raise Overtaken
-        return list(zip(write(self._folder, iter(made)), [content for _, content in made], strict=True))
+        paths = write_together(self._folder, made)
+        return [(path, content) for path, (_, content) in zip(paths, made, strict=True)]

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from toy_studio import toy_engine
 
-from hfld.studio.latest import Overtaken
-from hfld.studio.saving import Exports
-from hfld.studio.session import STEPS, Session, write
+from hfld.studio.export_queue import ExportQueue
+from hfld.studio.file_formats import write_together
+from hfld.studio.latest_queue import Overtaken
+from hfld.studio.session import STEPS, Session
 
 WAIT = 60.0  # seconds that a busy machine may take
 
@@ -21,13 +22,13 @@ class Heard:
 
     def __init__(self, session: Session, folder, **options) -> None:
         self.told, self.saved, self.failed = [], [], []
-        self.exports = Exports(
+        self.exports = ExportQueue(
             session,
             folder,
             tell=self.told.append,
             saved=self.saved.append,
             failed=self.failed.append,
-            **options,
+            **({"rest": lambda seconds: None} | options),
         )
 
     @property
@@ -168,8 +169,8 @@ def test_a_full_disk_leaves_neither_half_a_file_nor_a_temporary_one(tmp_path, mo
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
-        write(tmp_path, iter(files))
+        write_together(tmp_path, files)
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(Path, "write_bytes", whole)
-    assert [path.read_bytes() for path in write(tmp_path, iter(files))] == [b"picture", b"recipe"]
+    assert [path.read_bytes() for path in write_together(tmp_path, files)] == [b"picture", b"recipe"]
     assert len(list(tmp_path.iterdir())) == 2

@@ -9,15 +9,15 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-SEARCH = 640  # px: longer side of the picture that is searched
-LARGEST_ZOOM = 4.0  # of small pictures
+SEARCH_SIDE = 640  # px: longer side of the picture that is searched
+MAX_ZOOM = 4.0  # of small pictures
 BORDER = 0.15  # of the longer side, repeated around it: cascades miss faces that fill a picture
-FACE = 0.05  # smallest width of a face, of the picture's longer side
+MIN_FACE = 0.05  # smallest width of a face, of the picture's longer side
 EYE_SIDE = 240  # px: a face is looked at for its eyes at this width
-RINGS = (0, 20, 40, 60, 80, 100, 120, 140, 160, 180)
-"""Degrees of roll, tried from small to large until a clear face is found; a cascade takes about 20."""
+ROLLS = (0, 20, 40, 60, 80, 100, 120, 140, 160, 180)
+"""Degrees, tried from small to large until a clear face is found; a cascade takes about 20."""
 
-CLEAR = 15
+CLEAR_SUPPORT = 15
 """Boxes of the cascade that agree on a face; faces have 6 to 60, what only looks like one mostly under 10."""
 
 EYES = np.array([[0.32, 0.40], [0.68, 0.40]])
@@ -25,6 +25,8 @@ EYES = np.array([[0.32, 0.40], [0.68, 0.40]])
 
 MOUTH = 1.04
 """Distance of eyes and mouth in distances of the eyes: FFHQ's mean face."""
+
+NOTHING = (False, 0)  # the rank of no face
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Face:
 def find_faces(picture: np.ndarray) -> tuple[Face, ...]:
     """All faces of an RGB picture, uint8 [H, W, 3], the largest first."""
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    zoom = min(SEARCH / max(gray.shape), LARGEST_ZOOM)
+    zoom = min(SEARCH_SIDE / max(gray.shape), MAX_ZOOM)
     interpolation = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
     size = [max(1, round(side * zoom)) for side in gray.shape[::-1]]
     small = cv2.resize(gray, size, interpolation=interpolation)
@@ -68,48 +70,46 @@ def find_faces(picture: np.ndarray) -> tuple[Face, ...]:
     small = cv2.copyMakeBorder(small, border, border, border, border, cv2.BORDER_REPLICATE)
     to_picture = np.column_stack([np.diag(scale), -border * scale])  # [2, 3]
     best: tuple[Face, ...] = ()
-    for ring in RINGS:
-        angles = {ring, -ring} if 0 < ring < 180 else {ring}
-        found = [face for angle in sorted(angles) for face in _at_angle(gray, small, to_picture, angle)]
-        found = [face for face in found if face.sure or (ring == 0 and face.support >= CLEAR)]
-        if max((_rank(face) for face in found), default=(False, 0)) > max(
-            map(_rank, best), default=(False, 0)
-        ):
-            best = _apart(found)
-        if any(face.sure and face.support >= CLEAR for face in best):
+    for roll in ROLLS:
+        angles = {roll, -roll} if 0 < roll < 180 else {roll}
+        found = [face for angle in sorted(angles) for face in _find_at(gray, small, to_picture, angle)]
+        found = [face for face in found if face.sure or (roll == 0 and face.support >= CLEAR_SUPPORT)]
+        if max(map(_rank, found), default=NOTHING) > max(map(_rank, best), default=NOTHING):
+            best = _drop_overlaps(found)
+        if any(face.sure and face.support >= CLEAR_SUPPORT for face in best):
             break
     return best
 
 
-def _at_angle(gray: np.ndarray, small: np.ndarray, to_picture: np.ndarray, angle: float) -> list[Face]:
+def _find_at(gray: np.ndarray, small: np.ndarray, to_picture: np.ndarray, angle: float) -> list[Face]:
     """Faces turned clockwise by about `angle` degrees; `to_picture` [2, 3] leads from small to gray."""
-    turned, to_small = _turned(small, angle)
-    least = max(20, round(FACE * max(small.shape)))
+    turned, to_small = _rotate(small, angle)
+    least = max(20, round(MIN_FACE * max(small.shape)))
     boxes, support = _cascade("frontalface_alt2").detectMultiScale2(turned, 1.1, 5, minSize=(least, least))
     faces = []
     for (x, y, side, _), count in zip(boxes, support, strict=True):
         corner = np.array([[x, y], [x + side, y], [x, y + side]], np.float64)
-        origin, right, below = _moved(_moved(corner, to_small), to_picture)
+        origin, right, below = _apply(_apply(corner, to_small), to_picture)
         box = np.stack([right - origin, below - origin])
-        eyes = _eyes(gray, origin, box)
-        points = origin + EYES @ box if eyes is None else _again(gray, eyes)
+        eyes = _find_eyes(gray, origin, box)
+        points = origin + EYES @ box if eyes is None else _refine_eyes(gray, eyes)
         faces.append(Face(points, float(np.hypot(*box[0])), eyes is not None, int(count)))
     return faces
 
 
-def _again(gray: np.ndarray, eyes: np.ndarray) -> np.ndarray:
+def _refine_eyes(gray: np.ndarray, eyes: np.ndarray) -> np.ndarray:
     """Eyes [2, 2] px, looked for once more in the box that they ask for, in which they are level."""
     across = (eyes[1] - eyes[0]) / (EYES[1, 0] - EYES[0, 0])
     box = np.stack([across, across[::-1] * [-1, 1]])
-    better = _eyes(gray, eyes.mean(axis=0) - EYES.mean(axis=0) @ box, box)
+    better = _find_eyes(gray, eyes.mean(axis=0) - EYES.mean(axis=0) @ box, box)
     return eyes if better is None else better
 
 
-def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def _apply(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def _turned(image: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+def _rotate(image: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
     """The image turned counterclockwise by `angle` degrees, and the way back [2, 3] in px."""
     if angle == 0:
         return image, np.eye(2, 3)
@@ -131,7 +131,7 @@ def _warp(image: np.ndarray, back: np.ndarray, size: tuple[int, int]) -> np.ndar
     return cv2.warpAffine(image, index, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _eyes(gray: np.ndarray, origin: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+def _find_eyes(gray: np.ndarray, origin: np.ndarray, box: np.ndarray) -> np.ndarray | None:
     """Eyes [2, 2] px in the box with the sides `box` [2, 2] px; None where its upper half shows no two."""
     face = _warp(gray, np.column_stack([box.T / EYE_SIDE, origin]), (EYE_SIDE, EYE_SIDE))
     upper = cv2.equalizeHist(face[: round(0.62 * EYE_SIDE)])
@@ -154,7 +154,7 @@ def _rank(face: Face) -> tuple[bool, int]:
     return face.sure, face.support
 
 
-def _apart(faces: list[Face]) -> tuple[Face, ...]:
+def _drop_overlaps(faces: list[Face]) -> tuple[Face, ...]:
     """Largest first; of those that lie on one another the clearest."""
     kept: list[Face] = []
     for face in sorted(faces, key=_rank, reverse=True):

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 OLD, NEW = (230, 159, 0), (86, 180, 233)
 """Okabe and Ito's orange and sky blue: told apart by everybody, on any skin."""
 SAMPLES = 3  # per pixel and axis, against jagged lines
+GAP = 2  # px between the pictures of a sheet
 FULL_SCALE = 96.0  # grey levels of change that get the heat map's brightest colour
 
 
@@ -22,12 +23,12 @@ def enlarge(image: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
 
 
-def difference(before: np.ndarray, after: np.ndarray, *, full_scale: float = FULL_SCALE) -> np.ndarray:
-    """Heat map of the mean absolute change over the channels; black is no change, bright `full_scale`."""
+def difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Heat map of the mean absolute change over the channels; black is no change, bright FULL_SCALE."""
     if before.shape != after.shape:
         raise ValueError(f"pictures of one size expected, not {before.shape} and {after.shape}")
     change = np.abs(after.astype(np.float32) - before).mean(axis=2)
-    return colormaps["inferno"](np.clip(change / full_scale, 0, 1), bytes=True)[..., :3]
+    return colormaps["inferno"](np.clip(change / FULL_SCALE, 0, 1), bytes=True)[..., :3]
 
 
 def landmark_overlay(
@@ -54,20 +55,11 @@ def landmark_overlay(
     return np.asarray(canvas.resize((side, side), Image.Resampling.BOX))
 
 
-def strip(images: Sequence[np.ndarray], *, side: int, gap: int = 2) -> np.ndarray:
-    """Pictures beside each other on white."""
-    width = len(images) * side + (len(images) - 1) * gap
-    row = np.full((side, width, 3), 255, np.uint8)
-    for i, image in enumerate(images):
-        row[:, i * (side + gap) : i * (side + gap) + side] = enlarge(image, side)
-    return row
-
-
-def sheet(rows: Sequence[Sequence[np.ndarray]], *, side: int, gap: int = 2) -> np.ndarray:
-    """Strips below each other; short rows are filled up with white."""
-    columns = max(len(row) for row in rows)
-    blank = np.full((side, side, 3), 255, np.uint8)
-    strips = [strip([*row, *[blank] * (columns - len(row))], side=side, gap=gap) for row in rows]
-    between = np.full((gap, strips[0].shape[1], 3), 255, np.uint8)
-    parts = [part for one in strips for part in (one, between)]
-    return np.concatenate(parts[:-1])
+def sheet(rows: Sequence[Sequence[np.ndarray]], *, side: int) -> np.ndarray:
+    """Pictures in rows on white, each `side` px; short rows are filled up with white."""
+    step = side + GAP
+    canvas = np.full((len(rows) * step - GAP, max(map(len, rows)) * step - GAP, 3), 255, np.uint8)
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            canvas[y * step : y * step + side, x * step : x * step + side] = enlarge(image, side)
+    return canvas

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+Rest = Callable[[float], object]
+"""Waits until the sliders' pictures are drawn, at most so many seconds: other work goes second."""
+
 
 class Overtaken(Exception):
     """Raised by a stage's work that has seen that it is overtaken."""

@@ -3,51 +3,35 @@
 import io
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from hfld.photos import decoding
-from hfld.photos.own_photo import RECIPE_KEY
+from hfld.images import replacing
+from hfld.photos import reading
+from hfld.photos.synthetic import MARKS, RECIPE_KEY, xmp
 
-MARK = "synthetic: this face was made by a generative model; it shows no real person"
-XMP = (
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-    'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
-    "</rdf:RDF></x:xmpmeta>"
-)
-"""IPTC's statement that a picture was made by a trained algorithm; picture programs read it."""
+MARK = MARKS["generated"]
 XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # the box that carries XMP in an MP4
-LARGEST_PICTURE = 64 << 20  # bytes
-
-
-def png(image: np.ndarray, recipe: dict[str, Any] | None = None) -> bytes:
-    """A PNG whose metadata say that it is synthetic, and how to make it again."""
-    info = PngImagePlugin.PngInfo()
-    info.add_itxt("Comment", MARK)
-    info.add_itxt("XML:com.adobe.xmp", XMP)
-    if recipe is not None:
-        info.add_itxt(RECIPE_KEY, json.dumps(recipe, ensure_ascii=False))
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "png", pnginfo=info)
-    return buffer.getvalue()
+MAX_UPLOAD = 64 << 20  # bytes of a picture file
+FRAME_SECONDS = 0.12  # of films
 
 
 def recipe_in_png(content: bytes) -> str | None:
     """The recipe's text in a saved PNG, None if it carries none."""
     if not content.startswith(b"\x89PNG"):
         return None
-    picture = open_picture(content)
-    if picture.width * picture.height > decoding.KEPT:
+    picture = open_upload(content)
+    if picture.width * picture.height > reading.MAX_PIXELS:
         return picture.info.get(RECIPE_KEY)  # none is saved so large, and decoding it takes long
     try:
         picture.load()  # text may stand behind the pixels
@@ -56,11 +40,11 @@ def recipe_in_png(content: bytes) -> str | None:
     return picture.info.get(RECIPE_KEY)
 
 
-def open_picture(content: bytes) -> Image.Image:
+def open_upload(content: bytes) -> Image.Image:
     """A picture file, opened but not decoded; ValueError in plain words if it is none."""
     check_size(content)
     try:
-        return decoding.opened(content)
+        return reading.open_picture(content)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError("this file is no picture that can be read") from error
     except ValueError as error:
@@ -69,9 +53,9 @@ def open_picture(content: bytes) -> Image.Image:
 
 def check_size(content: bytes) -> None:
     """ValueError for a file that is larger than any picture that is opened."""
-    if len(content) > LARGEST_PICTURE:
+    if len(content) > MAX_UPLOAD:
         raise ValueError(
-            f"this picture has {len(content) / 2**20:.0f} MB; files of at most {LARGEST_PICTURE >> 20} MB "
+            f"this picture has {len(content) / 2**20:.0f} MB; files of at most {MAX_UPLOAD >> 20} MB "
             "are opened. Save it as JPEG or make it smaller"
         )
 
@@ -104,21 +88,23 @@ def recipe_in_latent(content: bytes) -> str | None:
     return None if recipe is None else json.dumps(recipe)
 
 
-def gif(frames: Sequence[np.ndarray], *, seconds: float = 0.12) -> bytes:
+def gif(frames: Sequence[np.ndarray]) -> bytes:
     """Frames there and back again, for ever."""
     pictures = [Image.fromarray(frame) for frame in (*frames, *frames[-2:0:-1])]
     buffer = io.BytesIO()
-    options = {"duration": round(1000 * seconds), "loop": 0, "comment": MARK.encode()}
+    options = {"duration": round(1000 * FRAME_SECONDS), "loop": 0, "comment": MARK.encode()}
     pictures[0].save(buffer, "gif", save_all=True, append_images=pictures[1:], **options)
     return buffer.getvalue()
 
 
-def mp4(frames: Sequence[np.ndarray], *, seconds: float = 0.12) -> bytes:
+def mp4(frames: Sequence[np.ndarray]) -> bytes:
     """Frames there and back again; ValueError where OpenCV has no codec for it."""
     height, width = frames[0].shape[:2]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 1 / seconds, (width, height))
+        writer = cv2.VideoWriter(
+            str(path), cv2.VideoWriter.fourcc(*"mp4v"), 1 / FRAME_SECONDS, (width, height)
+        )
         try:
             if not writer.isOpened():
                 raise ValueError("this OpenCV has no MP4 codec; save a GIF instead")
@@ -127,5 +113,23 @@ def mp4(frames: Sequence[np.ndarray], *, seconds: float = 0.12) -> bytes:
         finally:
             writer.release()
         content = path.read_bytes()
-    packet = XMP_UUID + XMP.encode()
+    packet = XMP_UUID + xmp("generated").encode()
     return content + (len(packet) + 8).to_bytes(4, "big") + b"uuid" + packet
+
+
+def write_together(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
+    """Write files under free names: the second seed7.png becomes seed7-2.png, with its companions."""
+    files = list(files)
+    number = 1
+    while any((folder / _numbered(name, number)).exists() for name, _ in files):
+        number += 1
+    paths = [folder / _numbered(name, number) for name, _ in files]
+    with ExitStack() as stack:  # all or none: a full disk leaves neither half a file nor a temporary one
+        for path, (_, content) in zip(paths, files, strict=True):
+            stack.enter_context(replacing(path)).write_bytes(content)
+    return paths
+
+
+def _numbered(name: str, number: int) -> str:
+    stem, dot, suffix = name.partition(".")
+    return name if number == 1 else f"{stem}-{number}{dot}{suffix}"

@@ -11,16 +11,14 @@ import numpy as np
 
 from hfld.attributes import attribute_index
 
-REACH = (
-    3.0  # largest strength, in the editor's own unit: beyond, pictures fall apart before scores are reached
-)
-PASSES = 12  # corrections, at most, each for one picture
+MAX_STRENGTH = 3.0  # in the editor's own unit: beyond, pictures fall apart before scores are reached
+MAX_CORRECTIONS = 12  # each costs one picture
+MAX_STEP = 2.0  # of a strength in one correction: a score far from its goal says little about how far to go
 TOLERANCE = 0.02  # distance of a score from its goal that is near enough
-STEP = 2.0  # change of a strength in one pass: a score far from its goal says little about how far to go
-SLOWEST, FASTEST = 0.4, 20.0  # logits per unit of strength that are believed
-MARGIN = 0.1  # share of the way between two scores around a goal that is left to its ends
-CLOSED = 1.0e-3  # strengths this near to each other are one
-EDGE = 1.0e-3  # scores beyond are read as this near to 0 or 1
+MIN_GAIN, MAX_GAIN = 0.4, 20.0  # logits per unit of strength that are believed
+MARGIN = 0.1  # share of a bracket that is left to its ends
+NARROWEST = 1.0e-3  # a bracket of less is opened again
+SCORE_EDGE = 1.0e-3  # scores beyond are read as this near to 0 or 1
 
 
 class Scored(Protocol):
@@ -30,13 +28,11 @@ class Scored(Protocol):
 Drawn = TypeVar("Drawn", bound=Scored)
 
 
-def approach(
+def solve_strengths(
     draw: Callable[[Mapping[str, float]], Drawn],  # strengths -> the edited face
     start: np.ndarray,  # [40] scores of the unedited face
     goals: Mapping[str, float],  # attribute -> score; without a strength it is held
     strengths: Mapping[str, float],  # the first try
-    *,
-    passes: int = PASSES,
 ) -> tuple[Drawn, dict[str, float]]:
     """The face nearest to all goals that was met, and its strengths.
 
@@ -47,35 +43,37 @@ def approach(
     """
     columns = [attribute_index(name) for name in goals]
     goal = np.array(list(goals.values()))
+    aim = _logit(np.clip(goal, TOLERANCE, 1 - TOLERANCE))
     here = np.array([strengths.get(name, 0.0) for name in goals])
     before, seen = np.zeros(len(goal)), start[columns]
     inside = np.clip(seen, 0.05, 0.95)
     gain = 1 / (inside * (1 - inside))
-    sides = Sides(len(goal))
-    sides.add(before, seen, goal)
+    brackets = Brackets(len(goal))
+    brackets.add(before, seen, goal)
     best, least = None, np.inf
-    for left in range(passes, -1, -1):
-        face = draw(dict(zip(goals, here.tolist(), strict=True)))
+    for left in range(MAX_CORRECTIONS, -1, -1):
+        tried = dict(zip(goals, here.tolist(), strict=True))
+        face = draw(tried)
         scores = face.scores[columns]
         missing = np.abs(goal - scores)
         if best is None or missing.sum() < least:
-            best, least = (face, dict(zip(goals, here.tolist(), strict=True))), missing.sum()
+            best, least = (face, tried), missing.sum()
         if not left or missing.max() <= TOLERANCE:
             break
-        sides.add(here, scores, goal)
+        brackets.add(here, scores, goal)
         moved = here - before
         brought = (_logit(scores) - _logit(seen)) / np.where(moved == 0, np.inf, moved)
         told = (moved != 0) & (brought >= 0)
-        gain = np.where(told, np.clip(brought, SLOWEST, sides.fastest()), gain)
-        step = np.clip((_logit(np.clip(goal, TOLERANCE, 1 - TOLERANCE)) - _logit(scores)) / gain, -STEP, STEP)
-        there = np.where(missing <= TOLERANCE / 2, here, sides.between(np.clip(here + step, -REACH, REACH)))
-        before, seen, here = here, scores, there
+        gain = np.where(told, np.clip(brought, MIN_GAIN, brackets.max_gain()), gain)
+        step = np.clip((aim - _logit(scores)) / gain, -MAX_STEP, MAX_STEP)
+        there = brackets.keep_inside(np.clip(here + step, -MAX_STRENGTH, MAX_STRENGTH))
+        before, seen, here = here, scores, np.where(missing <= TOLERANCE / 2, here, there)
         if np.array_equal(before, here):
             break
     return best
 
 
-class Sides:
+class Brackets:
     """Of each attribute the last strength whose score was below its goal, and the last above it."""
 
     def __init__(self, count: int) -> None:
@@ -84,24 +82,24 @@ class Sides:
     def add(self, strengths: np.ndarray, scores: np.ndarray, goals: np.ndarray) -> None:
         for end, met in zip(self.ends, (scores < goals, scores > goals), strict=True):
             end[met] = strengths[met]
-        closed = np.abs(self.ends[0] - self.ends[1]) < CLOSED  # the others' edits have moved the crossing
-        self.ends[:, closed] = np.nan
+        narrow = np.abs(self.ends[0] - self.ends[1]) < NARROWEST  # the others' edits have moved the crossing
+        self.ends[:, narrow] = np.nan
 
-    def between(self, strengths: np.ndarray) -> np.ndarray:
+    def keep_inside(self, strengths: np.ndarray) -> np.ndarray:
         """The strengths, halfway between the ends where they are not well between them."""
         low, high = np.fmin(*self.ends), np.fmax(*self.ends)
         margin = MARGIN * (high - low)
         outside = (strengths < low + margin) | (strengths > high - margin)
-        return np.where(self.known() & outside, (low + high) / 2, strengths)
+        return np.where(self.complete() & outside, (low + high) / 2, strengths)
 
-    def fastest(self) -> np.ndarray:
+    def max_gain(self) -> np.ndarray:
         """Logits per unit of strength that are believed: any, where a step cannot lead out."""
-        return np.where(self.known(), np.inf, FASTEST)
+        return np.where(self.complete(), np.inf, MAX_GAIN)
 
-    def known(self) -> np.ndarray:
+    def complete(self) -> np.ndarray:
         return ~np.isnan(self.ends).any(axis=0)
 
 
 def _logit(score: np.ndarray) -> np.ndarray:
-    score = np.clip(score.astype(np.float64), EDGE, 1 - EDGE)
+    score = np.clip(score.astype(np.float64), SCORE_EDGE, 1 - SCORE_EDGE)
     return np.log(score / (1 - score))

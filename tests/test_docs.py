@@ -1,4 +1,4 @@
-"""The pages that people read: links lead somewhere, the first pages are short, and no stage writes into them."""
+"""The pages that people read: links lead somewhere, the first pages are short and written by people."""
 
 import re
 import urllib.parse
@@ -8,7 +8,10 @@ import pytest
 
 from hfld.config import ROOT
 
-PAGES = [*(ROOT / name for name in ("README.md", "REPORT.md", "CONTRIBUTING.md")), *(ROOT / "docs").glob("*.md")]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "REPORT.md", "CONTRIBUTING.md")),
+    *(ROOT / "docs").glob("*.md"),
+]
 LONGEST = {"README.md": 150, "REPORT.md": 200}  # lines
 
 
@@ -43,7 +46,9 @@ def test_links_and_pictures_are_there(path: Path) -> None:
 
 def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# A title\n[here](#a-title) [web](https://a.b/c) [no](#b) ![no](no.png)\n```\n[code](x)\n```\n")
+    page.write_text(
+        "# A title\n[here](#a-title) [web](https://a.b/c) [no](#b) ![no](no.png)\n```\n[code](x)\n```\n"
+    )
     assert broken(page) == ["#b", "no.png"]
 
 
@@ -58,6 +63,6 @@ def test_no_stage_writes_into_the_readme() -> None:
 
 def test_the_index_names_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"\]\((\w+\.md)\)", index)) == {page.name for page in (ROOT / "docs").glob("*.md")} - {
-        "README.md"
-    }
+    assert set(re.findall(r"\]\((\w+\.md)\)", index)) == {
+        page.name for page in (ROOT / "docs").glob("*.md")
+    } - {"README.md"}

@@ -11,6 +11,7 @@ from hfld.editors import Editor
 from hfld.evaluation.evaluator import TARGETS, Evaluator, Latents
 from hfld.images import to_uint8
 from hfld.landmarks import predict
+from hfld.report.labels import end
 
 
 def pictures(evaluator: Evaluator, ws: Tensor) -> np.ndarray:
@@ -39,7 +40,7 @@ def appearances(
     *,
     face: int = 0,
 ) -> tuple[np.ndarray, list[str]]:
-    """One face under several recipes: images uint8 [R, H, W, 3] and labels such as 'no Bangs'."""
+    """One face under several recipes: uint8 [R, H, W, 3] and labels such as 'female + heavy makeup'."""
     edited, labels = [], []
     for recipe in recipes:
         ws = latents.ws[face : face + 1]
@@ -47,8 +48,7 @@ def appearances(
             now = latents.scores[face : face + 1, attribute_index(attribute)]
             ws = editor.edit(ws, attribute, target - now)
         edited.append(ws)
-        names = (("" if target > 0.5 else "no ") + name.replace("_", " ") for name, target in recipe.items())
-        labels.append(" + ".join(names))
+        labels.append(" + ".join(end(name, target) for name, target in recipe.items()))
     return pictures(evaluator, torch.cat(edited)), labels
 
 

@@ -7,7 +7,7 @@ PROFILES ?=
 # For JupyterLab or Voila.
 OPTIONS ?=
 
-# Modules are called by name: the scripts of .venv/bin break when the folder moves.
+# Modules are called, not scripts of .venv, which name the place where they were installed.
 RUN := sh tools/python
 STAMP := .venv/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)-$(TORCH)
 # pip takes one build for the other, which must go first.
@@ -92,12 +92,12 @@ $(STAMP): requirements.txt pyproject.toml
 	@if [ "$(TORCH)" = cpu ] && [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ]; then \
 	  version=$$(sed -n 's/^torch==//p' requirements.txt); \
 	  echo "torch $$version, CPU build"; \
-	  .venv/bin/python -m pip install -qqq --no-deps --retries 1 --timeout 30 \
-	    --extra-index-url https://download.pytorch.org/whl/cpu "torch==$$version+cpu" \
+	  .venv/bin/python -m pip install --quiet --no-deps --retries 1 --timeout 30 \
+	    --extra-index-url https://download.pytorch.org/whl/cpu "torch==$$version+cpu" 2> /dev/null \
 	  || echo "the CPU build was not found: the default build follows, with its CUDA packages"; \
 	fi
 	@echo "the packages of requirements.txt"
-	@.venv/bin/python -m pip install -qq --requirement requirements.txt \
+	@.venv/bin/python -m pip install --quiet --requirement requirements.txt \
 	|| { echo "The packages did not come: is there a network? \`make env\` then goes on from here." >&2; exit 1; }
 	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@mkdir -p .venv/etc/jupyter && ln -sf ../../../tools/jupyter_server_config.py .venv/etc/jupyter/

@@ -1,7 +1,7 @@
 """Notebooks as they are committed: no outputs, no counts, of the metadata only tags and the kernel's name.
 
-A stage depends on the bytes of its notebook, which JupyterLab changes by merely opening it. In the environment
-of `make env` it strips what it saves in notebooks/ (jupyter_server_config.py); `make strip` is for other editors.
+A stage depends on the bytes of its notebook, and JupyterLab changes them by merely opening it. In the
+environment of `make env` it strips what it saves in notebooks/; for other editors there is `make strip`.
 """
 
 import argparse

@@ -50,6 +50,6 @@ def toy_benchmark() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def write_toy_results(folder: Path) -> None:
     """The files of results/<profile> that the tables stage writes."""
-    about = {"data": DATA, "units": "px of these 8 px pictures", "not_reported": ["Wearing_Hat"]}
+    about = {"data": DATA, "units": "px of these 8 px pictures", "not_reported": "Wearing Hat"}
     write_results(folder, *toy_results(), about=about)
     write_paper_tables(folder)

@@ -15,29 +15,14 @@ from hfld.report.comparisons import (
     sides,
     summarize_verdicts,
 )
-from hfld.report.labels import (
-    CONTROLS,
-    DEFINITIONS,
-    MORE_IS_BETTER,
-    QUANTITIES,
-    capitalized,
-    method_name,
-    plain,
-    quantity_name,
-)
+from hfld.report.labels import CONTROLS, DEFINITIONS, MORE_IS_BETTER, QUANTITIES, heading, method_name, plain
 from hfld.report.summary import summary, write_summary
 from hfld.report.tabular import MISSING, Cells, Table, csv_text, select, without_empty, write_tables
 
 KEPT = (
-    "other_attributes",
-    "preservation",
-    "landmark_nme",
-    "emotion_tvd",
-    "label_keep",
-    "identity_cosine",
-    "perceptual_distance",
-    "latent_log_likelihood",
-)
+    "other_attributes", "preservation", "landmark_nme", "emotion_tvd", "label_keep", "identity_cosine",
+    "perceptual_distance", "latent_log_likelihood",
+)  # fmt: skip
 """What an edit is to leave alone."""
 EFFECTS = ("target_change", "success", *KEPT, "edit_ms")
 EXACT = tuple(name for name in QUANTITIES if name.startswith("counterfactual"))
@@ -88,11 +73,8 @@ def benchmark_tables(rows: pd.DataFrame, matches: pd.DataFrame, *, data: str) ->
             for method in cells.methods:
                 sign = f" {NOT_MATCHED}" if strength == "matched" and (edit, method) in missed else ""
                 line = {"Strength": strength, "Edit": plain(edit), "Method": method_name(method) + sign}
-                for quantity in EFFECTS:
-                    line[capitalized(quantity_name(quantity))] = cells(
-                        strength, edit, method, quantity
-                    ).text()
-                lines.append(line)
+                texts = {heading(name): cells(strength, edit, method, name).text() for name in EFFECTS}
+                lines.append(line | texts)
     note = (
         f"{data}; {int(rows['n'].max())} test latents, 95 % bootstrap intervals. Locked: the editor inside "
         "an ExpressionLock; + HFLD: trained with the landmark term. Time: median of the repeats, with the "
@@ -123,7 +105,7 @@ def verdict_grid(counts: pd.DataFrame) -> pd.DataFrame:
         for row in own.itertuples():
             total = row.won + row.lost + row.undecided
             text = f"+{row.won} −{row.lost} ={row.undecided}" if total else MISSING
-            line[capitalized(quantity_name(row.quantity))] = text
+            line[heading(row.quantity)] = text
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -138,9 +120,7 @@ def caption(name: str) -> str:
     if name not in QUANTITIES:
         return "Figures 5 and 6 of the paper: the same faces by every editor, at matched strength."
     better = "higher" if name in MORE_IS_BETTER else "lower"
-    return (
-        f"{capitalized(quantity_name(name))} against the achieved change of the target; {better} is better."
-    )
+    return f"{heading(name)} against the achieved change of the target; {better} is better."
 
 
 def write_benchmark(

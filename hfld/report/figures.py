@@ -6,10 +6,10 @@ it.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -54,7 +54,7 @@ def figure1(
     around: Sequence[np.ndarray],  # the same expression under other appearances
     labels: Sequence[str],
 ) -> Figure:
-    """One face in the middle, its appearances around it (clockwise from the top left)."""
+    """One face in the middle, its appearances around it."""
     if len(around) != len(labels) or not around:
         raise ValueError(
             f"as many labels as images, and at least one: {len(around)} images, {len(labels)} labels"
@@ -64,20 +64,11 @@ def figure1(
     grid = figure.add_gridspec(side, side, wspace=0.02, hspace=0.02)
     middle = figure.add_subplot(grid[1 : side - 1, 1 : side - 1])
     _show_picture(middle, centre, label="original", size=FONT + 2)
-    for place, image, label in zip(_ring(side), around, labels, strict=False):
+    border = (place for place in product(range(side), repeat=2) if {0, side - 1} & {*place})
+    for place, image, label in zip(border, around, labels, strict=False):
         _show_picture(figure.add_subplot(grid[place]), image, label=label, size=FONT - 1)
     figure.suptitle("One expression, many appearances", fontsize=FONT + 3, color=INK)
     return figure
-
-
-def _ring(side: int) -> list[tuple[int, int]]:
-    """(row, column) of the border of a side x side grid, clockwise."""
-    last = side - 1
-    top = [(0, c) for c in range(side)]
-    right = [(r, last) for r in range(1, side)]
-    bottom = [(last, c) for c in range(last - 1, -1, -1)]
-    left = [(r, 0) for r in range(last - 1, 0, -1)]
-    return top + right + bottom + left
 
 
 def figure3(
@@ -138,42 +129,25 @@ def change_maps(
     """Mean absolute change of the pixels between target 0 and 1, and HFLD's minus the baseline's, each with a
     scale per attribute.
     """
-    methods = list(dict.fromkeys(method for row in maps.values() for method in row))
-    with_difference = {"baseline", "hfld"}.issubset(methods)
-    columns = len(methods) + with_difference
-    figure = Figure(figsize=(1.5 * columns + 2.2, 1.5 * len(maps) + 0.7), layout="constrained")
-    axes = figure.subplots(len(maps), columns, squeeze=False)
-    for ax, method in zip(axes[0], [*methods, "difference"], strict=False):
+    methods = list(next(iter(maps.values())))
+    figure = Figure(figsize=(1.5 * len(methods) + 3.7, 1.5 * len(maps) + 0.7), layout="constrained")
+    axes = figure.subplots(len(maps), len(methods) + 1, squeeze=False)
+    for ax, method in zip(axes[0], [*methods, "difference"], strict=True):
         ax.set_title(method_name(method), fontsize=FONT)
     for line, (attribute, row) in zip(axes, maps.items(), strict=True):
-        top = max(float(values.max()) for values in row.values()) or 1.0
+        difference = row["hfld"] - row["baseline"]
+        top, most = max(values.max() for values in row.values()) or 1.0, np.abs(difference).max() or 1.0
         for ax, method in zip(line, methods, strict=False):
-            _show_map(ax, row.get(method), "viridis", low=0, high=top)
+            changes = ax.imshow(row[method], vmin=0, vmax=top, cmap="viridis", interpolation="nearest")
+        gain = line[-1].imshow(difference, vmin=-most, vmax=most, cmap="RdBu_r", interpolation="nearest")
+        for ax in line:
+            _strip(ax)
         line[0].set_ylabel(plain(attribute), fontsize=FONT)
-        _add_bar(figure, line[: len(methods)].tolist())
-        if with_difference:
-            difference = row["hfld"] - row["baseline"] if {"baseline", "hfld"} <= row.keys() else None
-            most = 1.0 if difference is None else float(np.abs(difference).max()) or 1.0
-            _show_map(line[-1], difference, "RdBu_r", low=-most, high=most)  # blue: HFLD changes less
-            _add_bar(figure, [line[-1]])
+        for shown, beside in ((changes, line[:-1].tolist()), (gain, line[-1])):
+            bar = figure.colorbar(shown, ax=beside, fraction=0.05, pad=0.01)
+            bar.ax.tick_params(labelsize=FONT - 2)
     figure.suptitle("What changes where (mean absolute change, grey levels)", fontsize=FONT + 2, color=INK)
     return figure
-
-
-def _show_map(ax: Axes, values: np.ndarray | None, colours: str, *, low: float, high: float) -> None:
-    if values is None:
-        ax.set_axis_off()
-        return
-    ax.imshow(values, cmap=colormaps[colours], vmin=low, vmax=high, interpolation="nearest")
-    _strip(ax)
-
-
-def _add_bar(figure: Figure, axes: list[Axes]) -> None:
-    """The colour bar of maps with one scale, if any is there."""
-    shown = [image for ax in axes for image in ax.images]
-    if shown:
-        bar = figure.colorbar(shown[0], ax=axes, fraction=0.05, pad=0.01)
-        bar.ax.tick_params(labelsize=FONT - 2)
 
 
 def contact_sheet(

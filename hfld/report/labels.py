@@ -98,6 +98,7 @@ def quantity_name(quantity: str) -> str:
     return QUANTITIES.get(quantity) or plain(quantity.rpartition(":")[2])
 
 
-def capitalized(text: str) -> str:
-    """With a capital in front, the rest as it is."""
+def heading(name: str) -> str:
+    """A method or quantity with a capital in front: 'Floor', 'Landmark drift, px'."""
+    text = LABELS.get(name) or quantity_name(name)
     return text[:1].upper() + text[1:]

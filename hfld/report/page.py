@@ -9,7 +9,7 @@ from pathlib import Path
 from hfld.config import ROOT, load_profile
 from hfld.images import write_text
 from hfld.report.comparisons import count_verdicts
-from hfld.report.labels import CONTROLS, DEFINITIONS, capitalized, method_name, plain, quantity_name
+from hfld.report.labels import CONTROLS, DEFINITIONS, heading, plain
 from hfld.report.summary import DISTURBANCES, read_csv
 from hfld.report.tables import headline_table, paper_tables
 from hfld.report.tabular import Table
@@ -42,26 +42,16 @@ SHORT = {"table1": 5, "table2": 5, "table3": 5, "table4": 9, "table5": 24}
 """Lines of each of the paper's tables on the page; its own edits come first."""
 
 
-def write_report(results: Path, path: Path, *, title: str = "Results") -> str:
-    """Write the page for results/<profile>; links are relative to `path`. Returns the text."""
-    text = report(results, base=path.parent, title=title)
-    write_text(path, text)
-    return text
-
-
-def report(results: Path, *, base: Path, title: str = "Results") -> str:
-    """The page as Markdown. A missing summary is an error that names the command."""
+def report(results: Path, *, base: Path) -> str:
+    """The page of results/<profile> as Markdown, with links relative to `base`."""
     source = results / "summary.json"
     if not source.is_file():
         raise FileNotFoundError(f"{source} is missing; `dvc repro` (or `make repro`) makes it")
     about = json.loads(source.read_text(encoding="utf-8"))["about"]
-    unreported = about["not_reported"]
-    if isinstance(unreported, list):
-        unreported = ", ".join(map(plain, unreported))
     parts = [
-        f"# {title}",
+        f"# Results: {results.name}",
         f"Data: {about['data']}. Units: {about['units']}. Edits that the generator draws too badly to report "
-        f"them: {unreported}. Every number comes from a file that is linked to below.",
+        f"them: {about['not_reported']}. Every number comes from a file that is linked to below.",
         "## What was found",
         "\n".join(f"- {line}" for line in count_sentences(results)),
         headline_table(results).markdown().rstrip(),
@@ -71,7 +61,9 @@ def report(results: Path, *, base: Path, title: str = "Results") -> str:
         f"follow the links. {_made_by('03_tables', base)}",
     ]
     for name, table in paper_tables(results).items():
-        parts += [shorten(table, SHORT[name]).markdown().rstrip(), _links(results / "tables" / name, base)]
+        files = ((kind, results / "tables" / f"{name}.{kind}") for kind in ("md", "csv", "tex"))
+        links = ", ".join(_link(kind, path, base) for kind, path in files)
+        parts += [shorten(table, SHORT[name]).markdown().rstrip(), f"All of it: {links}."]
     parts += ["## Figures", _made_by("04_figures", base)]
     for stem, caption in FIGURES.items():
         if (results / f"{stem}.png").is_file():
@@ -87,7 +79,7 @@ def count_sentences(results: Path) -> list[str]:
         count_verdicts(rows, strength, matches, DISTURBANCES) for strength in ("matched", "native")
     )
     return [
-        f"**{capitalized(quantity_name(one.quantity))}**: at matched strength HFLD is better than the "
+        f"**{heading(one.quantity)}**: at matched strength HFLD is better than the "
         f"baseline for {one.won} of {edits} edits, worse for {one.lost}, undecided for {one.undecided}; at "
         f"native strength for {two.won}, {two.lost} and {two.undecided}."
         for one, two in zip(matched.itertuples(), native.itertuples(), strict=True)
@@ -98,7 +90,7 @@ def count_sentences(results: Path) -> list[str]:
 def shorten(table: Table, lines: int) -> Table:
     """The first lines of a paper's table at matched strength: baseline, HFLD, floor and the paper."""
     grid = table.grid[table.grid["Strength"] == table.grid["Strength"].iloc[-1]].head(lines)
-    left_out = ["Strength", *(capitalized(method_name(name)) for name in CONTROLS if name != "floor")]
+    left_out = ["Strength", *(heading(name) for name in CONTROLS if name != "floor")]
     return replace(table, grid=grid.drop(columns=left_out, errors="ignore"), note="")
 
 
@@ -115,12 +107,6 @@ def _further(results: Path, base: Path) -> list[str]:
     ]
 
 
-def _links(stem: Path, base: Path) -> str:
-    """Links to the three forms of a table."""
-    kinds = (_link(kind, stem.with_suffix(f".{kind}"), base) for kind in ("md", "csv", "tex"))
-    return f"All of it: {', '.join(kinds)}."
-
-
 def _made_by(notebook: str, base: Path) -> str:
     return f"Made by {_link(notebook, ROOT / 'notebooks' / f'{notebook}.ipynb', base)}."
 
@@ -132,8 +118,7 @@ def _link(text: str, path: Path, base: Path) -> str:
 def main() -> None:
     """`python -m hfld.report.page <profile>` writes REPORT.md."""
     profile = load_profile(sys.argv[1])
-    write_report(profile.paths.results, ROOT / "REPORT.md", title=f"Results: {profile.name}")
-    print(f"wrote {ROOT / 'REPORT.md'}")
+    write_text(ROOT / "REPORT.md", report(profile.paths.results, base=ROOT))
 
 
 if __name__ == "__main__":

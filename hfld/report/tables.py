@@ -9,7 +9,7 @@ import pandas as pd
 
 from hfld.attributes import ATTRIBUTES, GESTURE_ATTRIBUTES
 from hfld.report.comparisons import find_unmatched
-from hfld.report.labels import CONTROLS, DEFINITIONS, capitalized, method_name, plain, quantity_name
+from hfld.report.labels import CONTROLS, DEFINITIONS, heading, method_name, plain
 from hfld.report.summary import DISTURBANCES, PAPER_EDITS, read_csv
 from hfld.report.tabular import MISSING, Cells, Table, number, without_empty, write_tables
 
@@ -79,15 +79,15 @@ def _rank(cells: Cells, strength: str, attribute: str, method: str) -> list[str]
     return sorted(known, key=lambda name: (name != attribute, -found[name].value))
 
 
-def _grid(cells: Cells, lines: Iterable[tuple[str, str, str]], heading: str) -> pd.DataFrame:
+def _grid(cells: Cells, lines: Iterable[tuple[str, str, str]], column: str) -> pd.DataFrame:
     """A line for each (strength, edit, quantity): every method's cell, then the paper's numbers."""
     methods = [name for name in (*PAPER_METHODS, *CONTROLS) if name in cells.methods]
     table = []
     for strength, edit, quantity in lines:
         texts = {name: cells(strength, edit, name, quantity).text() for name in methods}
         texts["hfld"] += "*" if cells(strength, edit, "difference", quantity).significant else ""
-        line = {"Strength": strength, "Edit": plain(edit), heading: capitalized(quantity_name(quantity))}
-        line |= {capitalized(method_name(name)): text for name, text in texts.items()}
+        line = {"Strength": strength, "Edit": plain(edit), column: heading(quantity)}
+        line |= {heading(name): text for name, text in texts.items()}
         for name in PAPER_METHODS:
             paper = cells(strength, edit, name, quantity).paper
             line[f"Paper: {method_name(name)}"] = f"{paper:.2f}" if paper == paper else MISSING
@@ -108,12 +108,9 @@ def headline_table(results: Path) -> Table:
             if not cells("matched", edit, "difference", quantity).known:  # no counterfactual of a photograph
                 continue
             found = {name: cells("matched", edit, name, quantity) for name in SHOWN}
-            texts = {
-                name: cell.text() if name == "difference" else number(cell.value)
-                for name, cell in found.items()
-            }
-            line = {"Edit": plain(edit), "Quantity": capitalized(quantity_name(quantity))}
-            line |= {capitalized(method_name(name)): text for name, text in texts.items()}
+            line = {"Edit": plain(edit), "Quantity": heading(quantity)}
+            line |= {heading(name): number(cell.value) for name, cell in found.items()}
+            line[heading("difference")] = found["difference"].text()
             table.append(line | {"n": str(found["difference"].n)})
     note = (
         "In brackets: 95 % bootstrap intervals over test latents. A star: p below .05 after Holm's "

@@ -80,9 +80,6 @@ class Table:
         """A table environment (needs booktabs)."""
         return self.grid.to_latex(index=False, escape=True, caption=self.title, position="t")
 
-    def _repr_markdown_(self) -> str:  # a notebook shows a table that ends its cell
-        return self.markdown()
-
 
 def write_tables(stem: Path, tables: Iterable[Table]) -> None:
     """<stem>.md and <stem>.tex with the tables one below the other."""

@@ -53,7 +53,10 @@ def test_figure1_puts_every_appearance_on_the_ring():
     assert np.array_equal(pictures[0], images[0])
     assert np.array_equal(pictures[12], images[12])
     assert len({ax.get_subplotspec().num1 for ax in figure.axes[1:]}) == 12
-    assert len(figures._ring(5)) == len(set(figures._ring(5))) == 16
+    assert not any(
+        ax.get_subplotspec().colspan.start in (1, 2) and ax.get_subplotspec().rowspan.start in (1, 2)
+        for ax in figure.axes[1:]
+    )
     with pytest.raises(ValueError, match="as many labels as images"):
         figures.figure1(images[0], list(images), ["one"])
 
@@ -71,7 +74,7 @@ def test_figure3_draws_landmarks_on_their_pixels():
 def test_figure4_has_two_rows_a_face_and_the_original_leftmost(evaluator, test_latents):
     targets = [0.0, 0.5, 1.0]
     editors = {name: toy_editors()[name] for name in ("baseline", "hfld")}
-    rows = trajectories(evaluator, test_latents, editors, ["Bald", "Black_Hair"], targets)
+    rows = trajectories(evaluator, test_latents, editors, ["Bald", "Black_Hair"], targets, factors={})
     figure = figures.figure4(rows, targets)
     assert len(figure.axes) == 4 * 4
     assert np.array_equal(figure.axes[4].images[0].get_array(), test_latents.images[0])
@@ -99,7 +102,7 @@ def test_change_maps(evaluator, test_latents):
     weak = change_maps(evaluator, test_latents, editors, ["Bald"], factors={("Bald", "baseline"): 0.1})[
         "Bald"
     ]
-    full = change_maps(evaluator, test_latents, editors, ["Bald"])["Bald"]
+    full = change_maps(evaluator, test_latents, editors, ["Bald"], factors={})["Bald"]
     assert set(full) == {"baseline", "hfld", "oracle"}
     assert full["baseline"].shape == (8, 8)
     assert weak["baseline"].mean() < 0.2 * full["baseline"].mean()
@@ -107,9 +110,6 @@ def test_change_maps(evaluator, test_latents):
     assert {"baseline", "HFLD", "oracle edit", "HFLD − baseline", "Bald"} <= set(shown(figure))
     (difference,) = (ax for ax in figure.axes if ax.get_title() == "HFLD − baseline")
     np.testing.assert_allclose(difference.images[0].get_array(), full["hfld"] - full["baseline"])
-    alone = figures.change_maps({"Bald": {"baseline": full["baseline"]}})
-    assert "HFLD − baseline" not in shown(alone)
-    figures.change_maps({"Bald": full, "Male": {"baseline": full["baseline"]}})  # Male has none to compare
 
 
 def test_saved_figures_are_equal_files(tmp_path):

@@ -66,7 +66,8 @@ def figure1(
     _show_picture(middle, centre, label="original", size=FONT + 2)
     border = (place for place in product(range(side), repeat=2) if {0, side - 1} & {*place})
     for place, image, label in zip(border, around, labels, strict=False):
-        _show_picture(figure.add_subplot(grid[place]), image, label=label, size=FONT - 1)
+        lines = label.replace(" + ", " +\n")
+        _show_picture(figure.add_subplot(grid[place]), image, label=lines, size=FONT - 1)
     figure.suptitle("One expression, many appearances", fontsize=FONT + 3, color=INK)
     return figure
 
@@ -93,7 +94,7 @@ def figure3(
         if truth is not None:
             lines = np.stack([points, truth[i] * side - 0.5], axis=1)
             ax.plot(*lines.transpose(2, 1, 0), color="#D55E00", linewidth=0.9, zorder=2)
-    note = "" if truth is None else "; orange lines lead to the true places"
+    note = "" if truth is None else "\norange lines lead to the true places"
     figure.suptitle(f"{title}{note}", fontsize=FONT + 2, color=INK)
     return figure
 
@@ -118,7 +119,7 @@ def figure4(
             line[0].set_ylabel(method_name(method), fontsize=FONT, color=COLOURS[method], fontweight="bold")
             for ax, image, label in zip(line[1:], face[method], labels, strict=True):
                 _show_picture(ax, image, label=label if first else None)
-    title = "The same edit without and with the landmark loss, by the target of the attribute's score"
+    title = "The same edit without and with the landmark loss"
     figure.suptitle(title, fontsize=FONT + 2, color=INK)
     return figure
 

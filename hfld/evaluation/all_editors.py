@@ -46,9 +46,7 @@ def editors_of(config: BenchmarkConfig, *, weights: Path, models: Models) -> dic
     for method in config.methods:
         editor = make_editor(method.removesuffix(LOCK), weights=weights, seed=config.seed, models=models)
         if method.endswith(LOCK):
-            editor = ExpressionLock(
-                editor, models, mode=config.lock, steps=config.lock_steps, seed=config.seed
-            )
+            editor = ExpressionLock(editor, models, steps=config.lock_steps)
         editors[method] = editor
     return editors
 

@@ -150,7 +150,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocast(precision: str, device: torch.device | str = "cpu") -> Callable[[], object]:
-    """A factory of contexts: "bf16", "fp32", "tf32" (float32, too: see training.graphs.cuda_flags), or "auto":
+    """A factory of contexts: "bf16", "fp32", "tf32" (as fp32; see training.graphs.cuda_flags), or "auto":
     bf16 where the hardware computes in it."""
     if precision not in ("auto", "bf16", "tf32", "fp32"):
         raise ValueError(f"precision must be auto, bf16, tf32 or fp32, not {precision!r}")

@@ -9,6 +9,7 @@ from hfld.losses import (
     content_loss,
     landmark_loss,
     regression_loss,
+    total_loss,
     weight_for_pixel,
     weight_per_pixel,
 )
@@ -144,3 +145,12 @@ def test_wrong_input_is_named():
         adversarial_loss(uniform(2), form="hinge")
     with pytest.raises(ValueError, match="layers"):
         content_loss([a], [])
+
+
+def test_the_final_loss_is_the_weighted_sum_of_the_means():
+    terms = {"regression": torch.tensor([1.0, 3.0]), "landmark": torch.tensor([0.5, 0.0], requires_grad=True)}
+    total, weighted = total_loss(terms, {"regression": 10.0, "landmark": 4.0})
+    assert total.item() == 10 * 2 + 4 * 0.25
+    assert {name: value.item() for name, value in weighted.items()} == {"regression": 20.0, "landmark": 1.0}
+    total.backward()
+    assert terms["landmark"].grad.tolist() == [2.0, 2.0]

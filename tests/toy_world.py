@@ -3,11 +3,48 @@
 import torch
 from torch import Tensor, nn
 
+from hfld.config import DirectionsConfig
 from hfld.editors import FITTED, TRAINED, Bank, GanSpace, InterFaceGan, SeFa
 from hfld.editors.unsupervised import Validation
 from hfld.models import Models
 
 SIDE, W_DIM, ROWS = 8, 12, 4
+
+CONFIG = DirectionsConfig(
+    preset="custom",
+    steps=8,
+    batch=4,
+    lr=0.01,
+    start="random",
+    whiten=False,
+    schedule="cosine",
+    lambda_regression=10.0,
+    lambda_content=0.05,
+    lambda_adversarial=0.05,
+    lambda_landmark=100.0,
+    lambda_latent=0.0,
+    landmark_norm="l1",
+    landmark_unit="normalized",
+    sampling="delta",
+    edited=None,
+    focus=(),
+    focus_weight=1.0,
+    regression="corrected",
+    adversarial="nonsaturating",
+    adversarial_every=1,
+    content_every=1,
+    discriminator="trained",
+    space="w+",
+    attributes=("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive"),
+    joint=True,
+    pool=32,
+    refresh=0,
+    precision="fp32",
+    validation_latents=8,
+    validate_every=4,
+    seed=1,
+)
+"""A short training of T."""
 
 
 class ToyGenerator(nn.Module):

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_directions import CONFIG
 from toy_evaluator import toy_evaluator
+from toy_world import CONFIG
 
 from hfld.config import load_profile
 from hfld.editors import LinearEditor

@@ -2,8 +2,7 @@
 
 import pandas as pd
 import pytest
-from test_directions import CONFIG
-from toy_world import toy_models
+from toy_world import CONFIG, toy_models
 
 from tools.precision import curves, differences, ends, picture
 

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from test_directions import CONFIG
 from torch import Tensor, nn
-from toy_world import toy_models
+from toy_world import CONFIG, toy_models
 
 from hfld.directions import Directions
 from hfld.networks.ops import minibatch_stddev

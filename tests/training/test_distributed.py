@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from parallel_training import fit
-from test_directions import CONFIG
-from toy_world import toy_models
+from toy_world import CONFIG, toy_models
 
 from hfld.config import ROOT
 from hfld.directions import Directions

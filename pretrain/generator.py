@@ -305,7 +305,7 @@ def train(rank: int, workers: int, config: dict, paths: dict[str, str | None]) -
     if config["perceptual"] > 0:
         features = load_network(Path(paths["features"]), device=device)
     if config["tutor"] > 0:
-        tutor = load_network(Path(paths["tutor"]), device=device, command="python -m pretrain.tutor")
+        tutor = load_network(Path(paths["tutor"]), device=device)
     precision = autocast("fp32" if config["fp32"] else "auto", device)
     share = config["batch"] // workers
     parameters = list(run.g.parameters())

@@ -194,7 +194,7 @@ class InterFaceGan:
     @classmethod
     def load(cls, path: Path | str, *, validation: Validation | None = None) -> Self:
         """The editor in a file."""
-        tensors, metadata = checkpoints.load(path, command="make benchmark")
+        tensors, metadata = checkpoints.load(path)
         if metadata.get("editor") != cls.name:
             raise ValueError(f"{path} holds {metadata.get('editor', 'no editor')}, not {cls.name}")
         editor = cls(validation=validation, **metadata["settings"])

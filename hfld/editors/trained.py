@@ -137,7 +137,7 @@ class TrainedEditor:
     @classmethod
     def load(cls, path: Path, *, models: Models | None = None) -> Self:
         """What `save` wrote; ValueError if the file holds another editor."""
-        tensors, metadata = checkpoints.load(path, command="make benchmark")
+        tensors, metadata = checkpoints.load(path)
         if metadata.get("editor") != cls.__name__:
             raise ValueError(
                 f"{path} holds {metadata.get('editor', 'no editor')!r}, expected {cls.__name__!r}"

@@ -220,7 +220,7 @@ class UnsupervisedEditor(ABC):
     @classmethod
     def load(cls, path: Path | str, *, validation: Validation | None = None) -> Self:
         """The editor in a file; with `validation` it can be fitted again."""
-        tensors, metadata = checkpoints.load(path, command="make benchmark")
+        tensors, metadata = checkpoints.load(path)
         if metadata.get("editor") != cls.name:
             raise ValueError(f"{path} holds {metadata.get('editor', 'no editor')}, not {cls.name}")
         editor = cls(validation=validation, **metadata["settings"])

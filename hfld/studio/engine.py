@@ -102,7 +102,6 @@ class Engine:
             landmarks=h if h.is_file() else None,  # only inversion and the lock need it
             device=device,
             read_at=profile.world.read_at,
-            command=profile.command,
         )
         made = {name: make_editor(name, weights=paths.weights, models=models) for name in editors}
         world = world_of(profile)

@@ -1,11 +1,12 @@
 """What a step costs (operations, bytes) and what the hardware can do: counted and measured, not looked up."""
 
 import platform
+import re
 import resource
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-
-
-@dataclass(frozen=True)
-class Work:
-    """Of one step."""
-
-    flops: int  # floating point operations of convolutions and matrix products (a multiply-add is two)
-    bytes: int  # read and written by all operations, each on its own: what fusion could save is in it
 
 
 class _Bytes(TorchDispatchMode):
@@ -37,42 +30,40 @@ class _Bytes(TorchDispatchMode):
         return out
 
 
-def count_work(step: Callable[[], None]) -> Work:
-    """Run a step once and count."""
+def count_work(step: Callable[[], None]) -> tuple[int, int]:
+    """Run a step once. Floating point operations of its convolutions and matrix products (a multiply-add is
+    two), and bytes that all operations read and write, each on its own: what fusion could save is in it.
+    """
     moved = _Bytes()
     with FlopCounterMode(display=False) as counter, moved:
         step()
-    return Work(counter.get_total_flops(), moved.total)
+    return counter.get_total_flops(), moved.total
 
 
+@cache
 def limits(precision: str, device: torch.device) -> tuple[float, float]:
     """Operations a second of a large matrix product in `precision`, bytes a second of a large copy."""
     side = 8192 if device.type == "cuda" else 1024
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     a = torch.randn(side, side, device=device, dtype=dtype)
-    product = _fastest(lambda: a @ a, device)
+    product = min(time_calls(lambda: a @ a, device, repeats=5))
     source = torch.empty(2**28 if device.type == "cuda" else 2**25, device=device)
-    copy = _fastest(source.clone, device)
+    copy = min(time_calls(source.clone, device, repeats=5))
     return 2 * side**3 / product, 2 * source.numel() * source.element_size() / copy
 
 
-def _fastest(run: Callable[[], Any], device: torch.device, *, repeats: int = 5) -> float:
-    """Seconds of the fastest of several calls after the first."""
+def time_calls(run: Callable[[], Any], device: torch.device, *, repeats: int) -> list[float]:
+    """Seconds of calls, after one that is not counted."""
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     seconds = []
     for _ in range(repeats + 1):
-        synchronize(device)
+        synchronize()
         start = time.perf_counter()
         run()
-        synchronize(device)
+        synchronize()
         seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for what was started on a GPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return seconds[1:]
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -88,9 +79,8 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: of tensors on a GPU, of the whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    with suppress(OSError):  # unlike getrusage's, this one can be reset
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -106,7 +96,6 @@ def describe(device: torch.device) -> str:
 
 
 def _processor() -> str:
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+    with suppress(OSError, TypeError):  # no such file, no such line
+        return re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
     return platform.processor() or platform.machine()

@@ -19,15 +19,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hfld.config import ROOT, InversionConfig, load_profile
+from hfld.config import InversionConfig, load_profile
 from hfld.evaluation.judges import Judges
 from hfld.images import to_tensor
-from hfld.inversion import Inversion, fidelity, invert, tune
+from hfld.inversion import fidelity, invert, tune
 from hfld.models import Models
 from hfld.portraits.world import PortraitWorld, world_of
 
-GOAL = 1.0
-"""Px of 128."""
+GOAL = 1.0  # px of 128
 
 
 def check(
@@ -57,24 +56,15 @@ def check(
             with torch.no_grad():
                 image = generator.synthesis(found.ws.to(models.device), noise="fixed").float()
             shown["tuned_px"] = image.clamp(-1, 1)
-        errors = {name: _read(found, image, read) for name, image in shown.items()}
+        errors = {
+            name: fidelity(replace(found, image=image), **read).landmark_px for name, image in shown.items()
+        }
         report = fidelity(found, **read)
         rows.append(
             {"face": i, **errors, "perceptual": report.perceptual, "identity": report.identity,
              "stranger": found.stranger, "seconds": seconds}
         )  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _read(found: Inversion, image: Tensor, read: dict) -> float:
-    """Landmark error of a picture of the same face, px of 128."""
-    return fidelity(replace(found, image=image), **read).landmark_px
-
-
-def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Median and maximum of every error."""
-    names = [name for name in frame if name.endswith("_px")]
-    return frame[names].agg(["median", "max"]).T
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,10 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=20_261_126, help="of the held-out portraits")
     parser.add_argument("--steps", type=int, help="of each search; the profile's if left out")
     parser.add_argument("--tune", action="store_true", help="adapt the generator to each face, too")
-    parser.add_argument("--root", type=Path, default=ROOT, help="the folder with data/ and weights/")
     parser.add_argument("--csv", type=Path, help="write one row a face")
     options = parser.parse_args(arguments)
-    profile = replace(load_profile(options.profile), root=options.root.resolve())
+    profile = load_profile(options.profile)
     if (world := world_of(profile)) is None:
         parser.error(f"{options.profile} is on photographs, whose exact landmarks nobody knows")
     models, judges = Models.of(profile), Judges.of(profile)
@@ -99,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         frame.to_csv(options.csv, index=False)
     print(frame.round(3).to_string(index=False))
     print(f"\nLandmark errors of {len(frame)} portraits, px of 128, goal {GOAL:g}:")
-    print(summary(frame).round(3).to_string())
+    print(frame.filter(like="_px").agg(["median", "max"]).T.round(3).to_string())
     return int(frame["found_px"].max() >= GOAL)
 
 

@@ -7,9 +7,9 @@ in pairs, and their difference with what another seed changes. Writes results/<p
 """
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -30,9 +30,8 @@ def curves(
     config: DirectionsConfig,
     models: Models,
     *,
-    precisions: Sequence[str] = ("fp32", "bf16"),
-    seeds: Sequence[int] = (1, 2, 3),
-    method: str = "hfld",
+    precisions: Sequence[str],
+    seeds: Sequence[int],
     run_dir: Path,
     progress: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -40,15 +39,15 @@ def curves(
     precision's T and each other one's, mean over the attributes, per seed (seed, precision, cosine).
     """
     rows, matrices = [], {}
-    for seed, precision in product(seeds, precisions):
+    for seed, precision in itertools.product(seeds, precisions):
         changed = replace(config, seed=seed, precision=precision)
-        trained = train_directions(models, changed, method=method, run_dir=run_dir, progress=progress)
+        trained = train_directions(models, changed, method="hfld", run_dir=run_dir, progress=progress)
         named = {"precision": precision, "seed": seed}
         for kind, log in (("training", trained.history), ("validation", trained.validation)):
             rows += [{**named, "kind": kind, "step": row["step"], "total": row["total"]} for row in log]
         matrices[seed, precision] = trained.T.flatten(1)
     alike = []
-    for seed, other in product(seeds, precisions[1:]):
+    for seed, other in itertools.product(seeds, precisions[1:]):
         cosine = torch.cosine_similarity(matrices[seed, precisions[0]], matrices[seed, other]).mean().item()
         alike.append({"seed": seed, "precision": other, "cosine": cosine})
     return pd.DataFrame(rows), pd.DataFrame(alike)
@@ -68,25 +67,21 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     """`ends` -> per kind and precision: the mean, its difference from the first precision's with the standard
     deviation over the seeds, and what the seeds differ by in that precision.
     """
-    found, first = [], table.columns[0]
-    for kind, part in table.groupby("kind"):
-        for name, ended in part.items():
-            away = ended - part[first]
-            row = {"mean": ended.mean(), "difference": away.mean(), "its sd": away.std()}
-            found.append({"kind": kind, "precision": name, **row, "sd of the seeds": ended.std()})
-    return pd.DataFrame(found)
+    ended, away = table.groupby("kind"), table.sub(table.iloc[:, 0], axis="index").groupby("kind")
+    columns = {"mean": ended.mean(), "difference": away.mean(), "its sd": away.std()}
+    columns["sd of the seeds"] = ended.std()
+    return pd.DataFrame({name: values.stack() for name, values in columns.items()}).reset_index()
 
 
 def picture(rows: pd.DataFrame) -> Figure:
     """Both losses over the steps, a colour for each precision and a dash for each seed."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
+    styles = dict(zip(rows["seed"].unique(), itertools.cycle(STYLES), strict=False))
     for ax, kind in zip(axes, ("training", "validation"), strict=True):
-        of_kind = rows[rows["kind"] == kind]
-        for (precision, seed), part in of_kind.groupby(["precision", "seed"], sort=False):
-            style = STYLES[list(rows["seed"].unique()).index(seed) % len(STYLES)]
-            label = f"{precision}, seed {seed}"
-            ax.plot(part["step"], part["total"], style, color=COLOURS[precision], linewidth=1.2, label=label)
+        for (precision, seed), part in rows[rows["kind"] == kind].groupby(["precision", "seed"], sort=False):
+            line = {"color": COLOURS[precision], "linestyle": styles[seed], "linewidth": 1.2}
+            ax.plot(part["step"], part["total"], label=f"{precision}, seed {seed}", **line)
         ax.set(title=f"total loss, {kind}", xlabel="step")
         ax.grid(True, color="#e6e6e6", linewidth=0.7)
     axes[1].legend(fontsize=8, frameon=False)

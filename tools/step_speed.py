@@ -6,15 +6,17 @@ Networks have a profile's sizes and random weights: no file is needed. The first
 way, which takes gradients of all networks' weights as well; the second a plain fp32 loop at batch 4, which
 speed is counted from; each following one adds something to the one before; then come the batches. Work is
 counted (operations of convolutions and products, bytes that the operations read and write), the hardware's
-limits are measured (a large product, a large copy). Writes bench.csv and bench.md.
+limits are measured (a large product, a large copy). Writes steps.csv and steps.md.
 """
 
 import argparse
+import functools
 import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from math import nan
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -25,6 +27,7 @@ from hfld.attributes import ATTRIBUTES
 from hfld.config import ROOT, DirectionsConfig, load_profile
 from hfld.directions import DirectionMatrix
 from hfld.images import write_text
+from hfld.losses import total_loss
 from hfld.models import Models, pick_device, reuse_memory
 from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet
@@ -33,12 +36,13 @@ from hfld.networks.vgg import VGG19Features
 from hfld.training.directions import BETAS
 from hfld.training.graphs import capture, compile_models
 from hfld.training.objective import loss_terms, term_weights, unedited_batch
-from tools.hardware import Work, count_work, describe, limits, peak_memory, reset_peak_memory, synchronize
+from tools.hardware import count_work, describe, limits, peak_memory, reset_peak_memory, time_calls
 
 COLUMNS = list(range(len(ATTRIBUTES)))
 PLAIN = "plain fp32 loop"
 Step = Callable[[Tensor, Tensor], None]
-"""Latents (or places in the pool) and random changes [N, 40] -> one update of T."""
+"""Latents (or places in the pool) and random changes [N, 40] -> updates of T."""
+MEASURED = ("seconds", "samples_per_s", "peak_gb", "tflop", "gb_moved", "peak_tflop_per_s", "peak_gb_per_s")
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,13 @@ class Setting:
     every: int = 1  # updates that are timed together, of which the first has D's and F's terms
 
 
-def ladder(kind: str, batches: Sequence[int]) -> list[Setting]:
+def settings_to_time(kind: str, batches: Sequence[int]) -> list[Setting]:
     """The baseline's way, the plain loop at batch 4, what is added one by one, everything at each batch."""
     on_gpu = kind == "cuda"
-    rungs = [Setting("gradients of all weights", frozen=False), Setting(PLAIN)]
+    found = [Setting("gradients of all weights", frozen=False), Setting(PLAIN)]
 
     def add(name: str, **changes: Any) -> None:
-        rungs.append(replace(rungs[-1], name=name, **changes))
+        found.append(replace(found[-1], name=name, **changes))
 
     add("channels last", channels_last=True)
     if on_gpu:
@@ -76,13 +80,13 @@ def ladder(kind: str, batches: Sequence[int]) -> list[Setting]:
         add("compiled", compiled=True)
     else:
         add("memory kept", keep_memory=True)  # and not compiled: that takes longer than it saves
-    fast = rungs[-1]
+    fast = found[-1]
     add("pooled originals", pool=True)
     add("D and F at every fifth step", every=5)  # as the portraits train, not the paper
     for batch, precision in itertools.product(batches, ("tf32", "bf16") if on_gpu else ("bf16",)):
         if (batch, precision) != (fast.batch, fast.precision):
-            rungs.append(replace(fast, name=f"batch {batch}, {precision}", batch=batch, precision=precision))
-    return rungs
+            found.append(replace(fast, name=f"batch {batch}, {precision}", batch=batch, precision=precision))
+    return found
 
 
 def random_models(*, size: int, width: int, read_at: int | None, device: torch.device) -> Models:
@@ -124,19 +128,17 @@ def make_step(
     config = replace(config, precision=precision, batch=setting.batch)
     schedule = weight_schedule(term_weights(config), setting.every)
     optimizer = torch.optim.Adam(matrix.parameters(), lr=config.lr, betas=BETAS, capturable=setting.graphs)
-    pool = unedited_batch(models, latents, columns=COLUMNS, precision=precision) if setting.pool else None
+    unedit = functools.partial(unedited_batch, models, columns=COLUMNS, precision=precision)
+    pool = unedit(latents) if setting.pool else None
 
     def update(z: Tensor, changes: Tensor, weights: Mapping[str, float]) -> None:
         optimizer.zero_grad(set_to_none=not setting.graphs)
-        if pool is None:
-            original = unedited_batch(models, z, columns=COLUMNS, precision=precision)
-        else:
-            original = pool[z]
-        target = (original.scores + changes).clamp(0, 1)
-        delta = target - original.scores
-        arguments = {"columns": COLUMNS, "config": config, "terms": tuple(weights)}
-        terms = loss_terms(models, matrix, original, delta, target, **arguments)
-        torch.stack([weights[name] * term.mean() for name, term in terms.items()]).sum().backward()
+        unedited = unedit(z) if pool is None else pool[z]
+        target = (unedited.scores + changes).clamp(0, 1)
+        delta, due = target - unedited.scores, tuple(weights)
+        terms = loss_terms(models, matrix, unedited, delta, target, columns=COLUMNS, config=config, terms=due)
+        total, _ = total_loss(terms, weights)
+        total.backward()
         optimizer.step()
 
     def step(z: Tensor, changes: Tensor) -> None:
@@ -147,128 +149,76 @@ def make_step(
     return step, places, changes
 
 
-def prepared(models: Models, setting: Setting) -> Models:
+def prepare(models: Models, setting: Setting) -> Models:
     """The networks as `setting` wants them."""
     if setting.keep_memory:
         reuse_memory()
     layout = torch.channels_last if setting.channels_last else torch.contiguous_format
-    others = {name: network for name, network in models.networks().items() if name != "generator"}
-    for network in others.values():
-        network.to(memory_format=layout)
-    for network in models.networks().values():
+    for name, network in models.networks().items():
         network.requires_grad_(not setting.frozen)
+        if name != "generator":
+            network.to(memory_format=layout)
     return compile_models(models) if setting.compiled else models
 
 
-def measure(
-    models: Models, config: DirectionsConfig, setting: Setting, *, repeats: int, count: bool = True
-) -> tuple[dict[str, float], Work | None]:
-    """Seconds and CPU seconds of an update (median), samples a second, peak memory; its work, if counted."""
+def measure(models: Models, config: DirectionsConfig, setting: Setting, *, repeats: int) -> dict[str, float]:
+    """Of an update: seconds (median), samples a second, peak memory, work, and the hardware's limits. Of what
+    is compiled no work is counted.
+    """
     device = torch.device(models.device)
     tf32 = setting.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = setting.autotuned
-    models = prepared(models, setting)
+    models = prepare(models, setting)
     step, *inputs = make_step(models, new_matrix(models), config, setting)
     reset_peak_memory(device)  # before anything is recorded: what a graph holds is not counted later
-    work = None
-    if count and not setting.compiled:
-        total = count_work(lambda: step(*inputs))  # warms up as well
-        work = Work(flops=total.flops // setting.every, bytes=total.bytes // setting.every)
+    flops, moved = (nan, nan) if setting.compiled else count_work(lambda: step(*inputs))  # warms up as well
     if setting.graphs:
         step = capture(step, *inputs)
-    step(*inputs)
-    seconds, processor = [], []
-    for _ in range(repeats):
-        synchronize(device)
-        before = time.perf_counter(), time.process_time()
-        step(*inputs)
-        synchronize(device)
-        seconds.append(time.perf_counter() - before[0])
-        processor.append(time.process_time() - before[1])
-    middle = float(torch.tensor(seconds).median()) / setting.every
+    seconds = median(time_calls(lambda: step(*inputs), device, repeats=repeats)) / setting.every
+    peak_gb = peak_memory(device) / 1e9
+    flops_per_s, bytes_per_s = limits(setting.precision, device)
     return {
-        "seconds": middle,
-        "cpu_seconds": float(torch.tensor(processor).median()) / setting.every,
-        "samples_per_s": setting.batch / middle,
-        "peak_gb": peak_memory(device) / 1e9,
-    }, work
-
-
-def bench(
-    name: str,
-    *,
-    batches: Sequence[int] = (4, 8, 16, 32, 64),
-    width: int = 64,  # of the networks; 64 is the paper's
-    repeats: int = 20,
-    only: Sequence[str] = (),  # names of settings; none: all
-    device: torch.device | None = None,
-    say: Callable[[str], None] = print,
-) -> pd.DataFrame:
-    """One row per setting; one that fails (memory, no compiler) has the reason instead of numbers."""
-    profile = load_profile(name)
-    config = replace(profile.directions, attributes="all")
-    device = device or pick_device("auto")
-    sizes = {"size": profile.world.size, "width": width, "read_at": profile.world.read_at, "device": device}
-    best: dict[str, tuple[float, float]] = {}
-    rows = []
-    for setting in ladder(device.type, batches):
-        if only and setting.name not in only:
-            continue
-        row: dict = asdict(setting)
-        try:
-            found, work = measure(random_models(**sizes), config, setting, repeats=repeats)
-        except Exception as error:  # another row may work where this one does not
-            row["reason"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        else:
-            row |= found
-            if work is not None:
-                if setting.precision not in best:
-                    best[setting.precision] = limits(setting.precision, device)
-                row |= shares(work, found["seconds"], *best[setting.precision])
-        say(f"{setting.name}: {row.get('samples_per_s', float('nan')):.3g} samples/s {row.get('reason', '')}")
-        rows.append(row)
-    frame = pd.DataFrame(rows)
-    if "samples_per_s" in frame:
-        plain = frame.loc[frame["name"] == PLAIN, "samples_per_s"]
-        frame["speedup"] = frame["samples_per_s"] / (plain.iloc[0] if len(plain) else float("nan"))
-    return frame
-
-
-def shares(work: Work, seconds: float, flops_per_s: float, bytes_per_s: float) -> dict[str, float]:
-    """Operations and bytes of a step, and the share of its time that the hardware would need for either."""
-    return {
-        "tflop": work.flops / 1e12,
-        "gb_moved": work.bytes / 1e9,
+        "seconds": seconds,
+        "samples_per_s": setting.batch / seconds,
+        "peak_gb": peak_gb,
+        "tflop": flops / setting.every / 1e12,
+        "gb_moved": moved / setting.every / 1e9,
         "peak_tflop_per_s": flops_per_s / 1e12,
         "peak_gb_per_s": bytes_per_s / 1e9,
-        "share_compute": work.flops / flops_per_s / seconds,
-        "share_memory": work.bytes / bytes_per_s / seconds,
     }
 
 
-def markdown(frame: pd.DataFrame, *, title: str, about: str) -> str:
-    """The table with the hardware above it."""
-    heads = {
-        "name": "Step",
-        "batch": "Batch",
-        "seconds": "Seconds",
-        "cpu_seconds": "CPU seconds",
-        "samples_per_s": "Samples/s",
-        "speedup": "Times the plain loop",
-        "peak_gb": "Peak memory, GB",
-        "tflop": "Tera-operations",
-        "share_compute": "Of the peak of products",
-        "share_memory": "Of the peak of copies",
-        "reason": "Failed",
-    }
-    shown = [column for column in heads if column in frame]
-    lines = ["| " + " | ".join(heads[column] for column in shown) + " |", "| --- " * len(shown) + "|"]
-    for row in frame[shown].itertuples(index=False):
-        cells = ["" if value != value else f"{value:.3g}" if isinstance(value, float) else str(value)
-                 for value in row]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return f"### {title}\n\n{about}\n\n" + "\n".join(lines) + "\n"
+def measure_all(
+    name: str,  # of a profile
+    *,
+    batches: Sequence[int],
+    width: int,
+    repeats: int,
+    only: Sequence[str] = (),  # names of settings; none: all
+    device: torch.device,
+) -> pd.DataFrame:
+    """One row per setting; one that fails (memory, no compiler) has the reason instead of numbers.
+
+    `share_compute`, `share_memory`: the part of its time that its products or copies alone would take.
+    """
+    profile = load_profile(name)
+    config = replace(profile.directions, attributes="all")
+    sizes = {"size": profile.world.size, "width": width, "read_at": profile.world.read_at, "device": device}
+    rows = []
+    for setting in (s for s in settings_to_time(device.type, batches) if not only or s.name in only):
+        row: dict[str, Any] = {**asdict(setting), **dict.fromkeys(MEASURED, nan), "reason": ""}
+        try:
+            row |= measure(random_models(**sizes), config, setting, repeats=repeats)
+        except Exception as error:  # another row may work where this one does not
+            row["reason"] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        print(f"{setting.name}: {row['samples_per_s']:.3g} samples/s {row['reason']}", flush=True)
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    frame["speedup"] = frame["samples_per_s"] / frame.loc[frame["name"] == PLAIN, "samples_per_s"].mean()
+    frame["share_compute"] = frame["tflop"] / frame["peak_tflop_per_s"] / frame["seconds"]
+    frame["share_memory"] = frame["gb_moved"] / frame["peak_gb_per_s"] / frame["seconds"]
+    return frame
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -279,19 +229,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=64, help="of the networks; 64 is the paper's")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--only", nargs="+", default=[], help="names of settings")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench")
-    options = parser.parse_args(arguments)
-    frame = bench(
-        options.profile,
-        batches=options.batches,
-        width=options.width,
-        repeats=options.repeats,
-        only=options.only,
-    )
-    about = f"{describe(pick_device('auto'))}; width {options.width}, median of {options.repeats} steps."
-    write_text(options.out / "bench.csv", frame.to_csv(index=False))
-    text = markdown(frame, title=f"A training step of T, {options.profile}", about=about)
-    write_text(options.out / "bench.md", text)
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "step_speed")
+    options = vars(parser.parse_args(arguments))
+    name, out, device = options.pop("profile"), options.pop("out"), pick_device("auto")
+    frame = measure_all(name, **options, device=device)
+    about = f"{describe(device)}; width {options['width']}, median of {options['repeats']} steps."
+    named = [field.name for field in fields(Setting)[2:]]  # the first column says it in words
+    table = frame.drop(columns=named).to_markdown(index=False, floatfmt=".3g")
+    text = f"### A training step of T, {name}\n\n{about}\n\n{table}\n"
+    write_text(out / "steps.csv", frame.to_csv(index=False))
+    write_text(out / "steps.md", text)
     print(text)
 
 

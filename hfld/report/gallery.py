@@ -11,6 +11,7 @@ from hfld.editors import Editor
 from hfld.evaluation.evaluator import TARGETS, Evaluator, Latents
 from hfld.images import to_uint8
 from hfld.landmarks import predict
+from hfld.report.labels import end
 
 
 def pictures(evaluator: Evaluator, ws: Tensor) -> np.ndarray:
@@ -36,19 +37,16 @@ def appearances(
     latents: Latents,
     editor: Editor,
     recipes: Sequence[Mapping[str, float]],  # each: attribute -> target, applied one after the other
-    *,
-    face: int = 0,
 ) -> tuple[np.ndarray, list[str]]:
-    """One face under several recipes: images uint8 [R, H, W, 3] and labels such as 'no Bangs'."""
+    """The first face under several recipes: uint8 [R, H, W, 3] and labels such as 'female + heavy makeup'."""
     edited, labels = [], []
     for recipe in recipes:
-        ws = latents.ws[face : face + 1]
+        ws = latents.ws[:1]
         for attribute, target in recipe.items():
-            now = latents.scores[face : face + 1, attribute_index(attribute)]
+            now = latents.scores[:1, attribute_index(attribute)]
             ws = editor.edit(ws, attribute, target - now)
         edited.append(ws)
-        names = (("" if target > 0.5 else "no ") + name.replace("_", " ") for name, target in recipe.items())
-        labels.append(" + ".join(names))
+        labels.append(" + ".join(end(name, target) for name, target in recipe.items()))
     return pictures(evaluator, torch.cat(edited)), labels
 
 
@@ -71,7 +69,7 @@ def trajectories(
     attributes: Sequence[str],  # one for each face, in the order of the latents
     targets: Sequence[float],
     *,
-    factors: Mapping[tuple[str, str], float] | None = None,  # (attribute, method) -> matched factor
+    factors: Mapping[tuple[str, str], float],  # (attribute, method) -> matched factor, 1 where there is none
 ) -> list[dict]:
     """Rows for figure4: attribute, original, and per method the images at rising targets."""
     rows = []
@@ -79,7 +77,7 @@ def trajectories(
         one = latents[face : face + 1]
         row: dict = {"attribute": attribute, "original": one.images[0]}
         for method, editor in editors.items():
-            factor = (factors or {}).get((attribute, method), 1.0)
+            factor = factors.get((attribute, method), 1.0)
             ws = [evaluator.edited(one, editor, attribute, target, factor) for target in targets]
             row[method] = list(pictures(evaluator, torch.cat(ws)))
         rows.append(row)
@@ -92,24 +90,18 @@ def change_maps(
     editors: Mapping[str, Editor],
     attributes: Sequence[str],
     *,
-    factors: Mapping[tuple[str, str], float] | None = None,
+    factors: Mapping[tuple[str, str], float],  # as above
 ) -> dict[str, dict[str, np.ndarray]]:
     """attribute -> method -> [H, W]: mean |x1 - x0| in grey levels, with the oracle edit if known."""
     maps: dict[str, dict[str, np.ndarray]] = {}
     for attribute in attributes:
-        pairs = {
-            method: [
-                evaluator.edited(
-                    latents, editor, attribute, target, (factors or {}).get((attribute, method), 1.0)
-                )
-                for target in TARGETS
-            ]
-            for method, editor in editors.items()
-        }
+        pairs = {}
+        for method, editor in editors.items():
+            factor = factors.get((attribute, method), 1.0)
+            pairs[method] = [evaluator.edited(latents, editor, attribute, t, factor) for t in TARGETS]
         if evaluator.world is not None:
-            pairs["oracle"] = [
-                evaluator.ws(evaluator.world.counterfactual(latents.z, attribute, t)) for t in TARGETS
-            ]
+            exact = [evaluator.world.counterfactual(latents.z, attribute, t) for t in TARGETS]
+            pairs["oracle"] = [evaluator.ws(z) for z in exact]
         maps[attribute] = {method: _mean_change(evaluator, *pair) for method, pair in pairs.items()}
     return maps
 

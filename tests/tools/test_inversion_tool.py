@@ -34,9 +34,6 @@ def test_errors_are_against_exact_landmarks(models):
     none = measured(models, steps=0)
     assert "tuned_px" not in none
     assert frame["found_px"].max() < 0.5 * none["found_px"].max()
-    table = module.summary(frame)
-    assert table.loc["found_px", "max"] == frame["found_px"].max()
-    assert table.loc["found_px", "median"] == frame["found_px"].median()
 
 
 def test_the_command_says_whether_the_goal_is_met(models, monkeypatch, capsys, tmp_path):

@@ -39,7 +39,7 @@ class Directions:
 
     @classmethod
     def load(cls, path: Path) -> "Directions":
-        tensors, metadata = checkpoints.load(path, command="dvc repro")
+        tensors, metadata = checkpoints.load(path)
         missing = {"attributes", "method"} - metadata.keys() or {"T"} - tensors.keys()
         if missing:
             raise ValueError(
@@ -89,7 +89,10 @@ class DirectionMatrix(nn.Module):
 
 
 def principal_axes(w: Tensor) -> Tensor:
-    """Principal axes of w [N, w_dim], each as long as w's standard deviation along it [w_dim, w_dim]."""
+    """Principal axes of w [N, w_dim], each as long as w's standard deviation along it [w_dim, w_dim].
+
+    Without the ridge of hfld.inversion's whitening, which lengthens axes along which w hardly varies.
+    """
     variances, axes = torch.linalg.eigh(torch.cov(w.T.double().cpu()))  # axes are columns
     least = FLATTEST**2 * variances.max()  # where w does not vary at all, so that there is an inverse
     return (axes * variances.clamp(min=least).sqrt()).T.to(w)

@@ -157,7 +157,7 @@ def main() -> None:
     out = ROOT / settings.world.out
     path = options.generator or out / "generator.safetensors"
     generator = load_network(path) if path.is_file() else None
-    networks = {name: load_network(out / f"{name}.safetensors", command="make pretrain") for name in READERS}
+    networks = {name: load_network(out / f"{name}.safetensors") for name in READERS}
     sets = {name: settings.portraits(f"held_{name}")[: options.limit] for name in ("natural", "independent")}
 
     card: dict = {"world": "portraits", "size": settings.world.size, "trained": True}

@@ -5,9 +5,10 @@ Under Adam the small ones wait; an orthogonal update moves all of them alike.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic Newton-Schulz iteration: singular values end within .7 to 1.2."""
@@ -32,7 +33,7 @@ class Muon(torch.optim.Optimizer):
     torch.optim.Muon takes matrices only. An update's root mean square is about lr / 5, as Adam's often is.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95) -> None:
+    def __init__(self, parameters: Iterable[Any], *, lr: float = 0.0, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()

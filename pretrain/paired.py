@@ -1,7 +1,5 @@
 """Parts of the generator's training: pairs of latent and portrait, reconstruction losses, sample grids."""
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hfld.images import to_tensor, to_uint8
 from hfld.portraits.expression import ACTION_UNITS, emotion_percentages
 
 TUTOR_PARTS = (40, 14, 35)
@@ -41,11 +40,10 @@ class Portraits:
     def batch(self, index: np.ndarray, size: int, device: str) -> tuple[Tensor, Tensor]:
         """z [B, z_dim], images [B, 3, size, size] in [-1, 1] by area averaging"""
         z = torch.from_numpy(np.ascontiguousarray(self.z[index])).to(device)
-        image = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(device)
-        image = image.permute(0, 3, 1, 2).float() / 127.5 - 1
+        image = to_tensor(self.images[index], device).contiguous()
         if image.shape[-1] != size:
             image = F.avg_pool2d(image, image.shape[-1] // size)
-        return z, image.contiguous()
+        return z, image
 
 
 def contrast_map(image: Tensor) -> Tensor:
@@ -88,16 +86,6 @@ def reconstruction_loss(image: Tensor, target: Tensor, weight: Tensor | None = N
     return terms
 
 
-def perceptual_loss(features: nn.Module, image: Tensor, target: Tensor) -> Tensor:
-    """Mean L1 between the frozen network's first four feature maps, each by its own mean magnitude."""
-    with torch.no_grad():
-        expected = features(target)
-    pairs = zip(features(image), expected, strict=True)
-    return torch.stack(
-        [(a.float() - b.float()).abs().mean() / b.float().abs().mean().clamp(min=1e-3) for a, b in pairs]
-    ).sum()
-
-
 def _emotion_odds() -> tuple[Tensor, Tensor]:
     """Weight [14, 7] and bias [7]: units @ weight + bias are the logits of `emotion_percentages`, which is a
     softmax of an affine function."""
@@ -137,23 +125,9 @@ def tutor_loss(tutor: nn.Module, image: Tensor, target: Tensor) -> dict[str, Ten
     }
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
-    """uint8 [H, W, 3]"""
-    rows = np.concatenate(
-        [np.zeros((image.shape[0], 1), np.uint8), image.reshape(image.shape[0], -1)], axis=1
-    )
-    header = struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 8, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n"
-    for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b"")):
-        data += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-    path.write_bytes(data)
-
-
 def sample_grid(rendered: Tensor, generated: Tensor, columns: int = 12) -> np.ndarray:
-    """Rows of renders, each above G's pictures of the same latents."""
-    rows = []
-    for begin in range(0, len(rendered) - columns + 1, columns):
-        for images in (rendered, generated):
-            pixels = ((images[begin : begin + columns] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-            rows.append(pixels.permute(2, 0, 3, 1).reshape(pixels.shape[2], -1, 3))
-    return torch.cat(rows).cpu().numpy()
+    """Rows of renders, each above G's pictures of the same latents.  [N, 3, S, S] twice -> [H, W, 3]"""
+    pictures = to_uint8(rendered), to_uint8(generated)
+    starts = range(0, len(rendered) - columns + 1, columns)
+    rows = [np.concatenate(part[i : i + columns], axis=1) for i in starts for part in pictures]
+    return np.concatenate(rows)

@@ -1,4 +1,4 @@
-"""The pages that people read: links lead somewhere, the first pages are short, and no stage writes into them."""
+"""The pages that people read: links lead somewhere, the first pages are short and written by people."""
 
 import re
 import urllib.parse

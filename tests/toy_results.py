@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pandas as pd
 from toy_evaluator import toy_editors, toy_evaluator
 
-from hfld.evaluation.all_editors import comparisons, with_times
-from hfld.evaluation.evaluator import curves, evaluate, survey
+from hfld.evaluation.all_editors import add_times, comparisons
+from hfld.evaluation.evaluator import curves, evaluate
 from hfld.report.summary import write_results
 from hfld.report.tables import write_paper_tables
 
@@ -29,7 +29,7 @@ def toy_results() -> Results:
     evaluator, editors = toy_evaluator(), toy_editors()
     test = evaluator.latents(40, seed=1, split="test")
     validation = evaluator.latents(24, seed=1, split="validation", judged=False)
-    surveyed = survey(evaluator, test[:12], {"baseline": editors["baseline"]}, attributes=NAMES, resamples=20)
+    surveyed, _ = evaluate(evaluator, test[:12], {"baseline": editors["baseline"]}, NAMES, resamples=20)
     strengths = curves(evaluator, test[:12], editors, NAMES[:1], factors=(0.5, 1.0), resamples=20)
     editors |= {"baseline_w": editors["baseline"], "hfld_w": editors["hfld"]}
     found = evaluate(evaluator, test, editors, NAMES, validation=validation, resamples=100)
@@ -45,7 +45,7 @@ def toy_benchmark() -> tuple[pd.DataFrame, pd.DataFrame]:
     named = {"validation": validation, "comparisons": comparisons(editors), "resamples": 100}
     rows, matches = evaluate(evaluator, test, editors, ("Attractive", "Bald"), **named)
     times = pd.DataFrame({"method": ["hfld"], "value": [3.0], "lo": [2.5], "hi": [9.0], "n": [3]})
-    return with_times(rows, times), matches
+    return add_times(rows, times), matches
 
 
 def write_toy_results(folder: Path) -> None:

@@ -103,7 +103,6 @@ class AttributeTraining:
 class InversionConfig:
     """From a picture to its latent (hfld/inversion.py). Distances are shares of that to a random face."""
 
-    start: Literal["sampled", "mean"] = "sampled"  # the nearest of the random faces, or the mean latent
     samples: int = 256  # random faces, which also give the unit of every distance
     steps: int = 150
     lr: float = 0.1  # Adam, in standard deviations of W

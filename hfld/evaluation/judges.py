@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS
-from hfld.checkpoints import FETCH, load_network
+from hfld.checkpoints import load_network
 from hfld.config import Profile
 from hfld.images import sha256
 from hfld.models import pick_device
@@ -64,7 +64,7 @@ class Judges:
         emotions and identity as DeepFace reads them, in the face that its detector finds if there is one.
         """
         world = profile.world
-        judges = cls.load(profile.paths.world, pick_device(world.device), command=profile.command)
+        judges = cls.load(profile.paths.world, pick_device(world.device))
         if world.kind == "portraits":
             for judge in judges.named().values():
                 judge.to(memory_format=torch.channels_last)  # the layout in which a CPU convolves fastest
@@ -84,19 +84,12 @@ class Judges:
         cls,
         folder: Path,
         device: torch.device | str = "cpu",
-        *,
-        command: str = FETCH,  # what makes or fetches `folder`, for the errors
     ) -> "Judges":
         """The five judges from `folder` (profile.paths.world)."""
-        files = {field.name: f"judge_{field.name}" for field in fields(cls)} | {
-            "tuning": "judge_attributes_tuning"
-        }
-        return cls(
-            **{
-                name: load_network(Path(folder) / f"{file}.safetensors", device=device, command=command)
-                for name, file in files.items()
-            }
-        )
+        files = {field.name: f"judge_{field.name}.safetensors" for field in fields(cls)}
+        files["tuning"] = "judge_attributes_tuning.safetensors"
+        networks = {name: load_network(Path(folder) / file, device=device) for name, file in files.items()}
+        return cls(**networks)
 
     def named(self) -> dict[str, nn.Module]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -150,10 +143,8 @@ def state_hash(network: nn.Module) -> str:
     return sha256(*parts)
 
 
-def check_independent(judges: Judges, training: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Hashes of the judges; ValueError if one is a network of `training` (R, H, ...) or tunes and judges
-    both.
-    """
+def check_independent(judges: Judges, training: Mapping[str, nn.Module]) -> None:
+    """ValueError if a judge is a network of `training` (R, H, ...), or tunes and judges both."""
     hashes = {name: state_hash(network) for name, network in judges.named().items()}
     for name, network in training.items():
         trained = state_hash(network)
@@ -166,4 +157,3 @@ def check_independent(judges: Judges, training: Mapping[str, nn.Module]) -> dict
         raise ValueError(
             "judges 'tuning' and 'attributes' are the same: the tables' judge never tunes strengths"
         )
-    return hashes

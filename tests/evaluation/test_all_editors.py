@@ -12,26 +12,22 @@ import toy_editors
 import toy_evaluator
 from toy_world import ROWS, W_DIM
 
-from hfld.attributes import EMOTIONS, REGIONS
+from hfld.attributes import REGIONS
 from hfld.config import load_profile
 from hfld.directions import Directions
 from hfld.editors import AdaTrans, ExpressionLock, directions_file, editor_file
 from hfld.evaluation.all_editors import (
-    NOSE_TIP,
     LatentDensity,
     Measures,
+    add_times,
     check_linear,
-    choose_faces,
     comparisons,
-    edited_faces,
     editors_of,
-    made_with,
     perceptual_distance,
+    provenance,
     time_edits,
-    with_times,
 )
 from hfld.evaluation.evaluator import curves, evaluate
-from hfld.evaluation.judges import Readings
 from hfld.networks.reader import Reader
 from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet
@@ -62,7 +58,7 @@ def test_latents(evaluator):
 @pytest.fixture(scope="module")
 def editors(evaluator):
     named = toy_evaluator.toy_editors()
-    named["baseline_lock"] = ExpressionLock(named["baseline"], evaluator.models, projection=None)
+    named["baseline_lock"] = ExpressionLock(named["baseline"], evaluator.models)
     return named
 
 
@@ -76,7 +72,7 @@ def results(evaluator, test_latents, editors, measures):
         ATTRIBUTES,
         validation=validation,
         comparisons=comparisons(editors),
-        pairs_of=measures.pairs,
+        measure=measures.read,
         resamples=100,
     )
 
@@ -97,12 +93,12 @@ def test_editors_are_made_with_their_locks(evaluator, tmp_path):
     Directions(T, toy_editors.NAMES, "baseline").save(directions_file(tmp_path, "baseline"))
     toy_editors.fitted(AdaTrans).save(editor_file(tmp_path, "adatrans"))
     config = load_profile("smoke").benchmark
-    config = replace(config, methods=("baseline", "adatrans_lock", "random"), lock="gradient", lock_steps=2)
+    config = replace(config, methods=("baseline", "adatrans_lock", "random"), lock_steps=2)
     found = editors_of(config, weights=tmp_path, models=evaluator.models)
     assert list(found) == list(config.methods)
     lock = found["adatrans_lock"]
     assert isinstance(lock, ExpressionLock)
-    assert (lock.mode, lock.steps) == ("gradient", 2)
+    assert lock.steps == 2
     assert isinstance(lock.editor, AdaTrans)
     ws = evaluator.models.ws(evaluator.models.latents(2, seed=0, split="test"))
     assert lock.edit(ws, "Attractive", 1.0).shape == ws.shape  # connected to the models
@@ -116,7 +112,7 @@ def test_the_numbers_name_the_weights_and_versions_behind_them(evaluator, tmp_pa
         path.write_bytes(name.encode())
     known = replace(evaluator, models=replace(evaluator.models, hashes={"generator": "f00"}))
     folders = {"world": tmp_path / "world", "weights": tmp_path / "weights"}
-    found = made_with(known, ("sefa", "sefa_lock", "random", "none"), **folders)
+    found = provenance(known, ("sefa", "sefa_lock", "random", "none"), **folders)
     files = ["judge_emotion", "editor_sefa", "directions_baseline"]  # X was not compared
     assert list(found["sha256"]) == ["generator", *files]
     assert found["sha256"]["generator"] == "f00"
@@ -251,7 +247,7 @@ def timed(results):
     times = pd.DataFrame(
         {"method": ["baseline", "hfld"], "value": [2.0, 3.0], "lo": [1.5, 2.5], "hi": 9.0, "n": 3}
     )
-    return with_times(results[0], times)
+    return add_times(results[0], times)
 
 
 def test_times_stand_in_every_cell(results, timed):
@@ -264,7 +260,7 @@ def test_times_stand_in_every_cell(results, timed):
 
 def test_curves_have_every_quantity_for_every_method(evaluator, test_latents, editors, measures):
     some = {"factors": (0.5, 1.0), "resamples": 20}
-    found = curves(evaluator, test_latents[:8], editors, ("Bald",), pairs_of=measures.pairs, **some)
+    found = curves(evaluator, test_latents[:8], editors, ("Bald",), measure=measures.read, **some)
     key = ["factor", "method", "quantity"]
     known = found.dropna(subset=["value"]).set_index(key)["value"]
     for quantity in CURVES:
@@ -278,32 +274,3 @@ def test_curves_have_every_quantity_for_every_method(evaluator, test_latents, ed
     both = plain.merge(found, on=key)
     assert len(both) == len(plain)
     pd.testing.assert_series_equal(both["value_x"], both["value_y"], check_names=False)
-
-
-def test_faces_are_chosen_by_the_rule():
-    landmarks = np.tile(np.random.default_rng(0).random((1, 106, 2)), (6, 1, 1))
-    landmarks[:, 66], landmarks[:, 79], landmarks[:, NOSE_TIP] = (0.3, 0.5), (0.7, 0.5), (0.5, 0.6)
-    landmarks[4, NOSE_TIP, 0], landmarks[2, NOSE_TIP, 0] = 0.4, 0.65
-    emotions = np.zeros((6, 7))
-    emotions[4, EMOTIONS.index("happy")] = 99  # taken already as the head turned left
-    emotions[5, EMOTIONS.index("happy")] = 90
-    emotions[0, EMOTIONS.index("surprise")] = 80
-    readings = Readings(np.zeros((6, 40)), emotions, landmarks, np.zeros((6, 2)))
-    chosen, rules = choose_faces(readings, 4)
-    assert chosen == [4, 2, 5, 0]
-    assert rules == ["head left", "head right", "happy", "surprise"]
-    everyone, _ = choose_faces(readings, 6)
-    assert sorted(everyone) == list(range(6))
-    with pytest.raises(ValueError, match="count must be from 1 to 6, not 7"):
-        choose_faces(readings, 7)
-
-
-def test_faces_go_to_the_other_side(evaluator, test_latents, editors):
-    faces = test_latents[:5]
-    made = edited_faces(evaluator, faces, editors, "Bald", factors={("Bald", "hfld"): 0.0})
-    assert list(made) == ["original", *editors]
-    assert np.array_equal(made["original"], faces.images)
-    assert np.array_equal(made["hfld"], faces.images)  # factor 0: not moved
-    target = (faces.scores[:, 4] < 0.5).float()
-    expected = evaluator.edited(faces, editors["baseline"], "Bald", target)
-    assert np.array_equal(made["baseline"], evaluator.judge(expected)[1])

@@ -8,10 +8,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 from toy_evaluator import toy_editors, toy_evaluator
 
-from hfld.attributes import ATTRIBUTES
+from hfld.attributes import ATTRIBUTES, EMOTIONS
 from hfld.evaluation.evaluator import curves, evaluate
+from hfld.evaluation.judges import Readings
 from hfld.report import figures, plots
-from hfld.report.gallery import appearances, best_drawn, change_maps, trajectories
+from hfld.report.gallery import (
+    NOSE_TIP,
+    appearances,
+    best_drawn,
+    change_maps,
+    choose_faces,
+    edit_faces,
+    trajectories,
+)
 
 RANDOM = np.random.default_rng(0)
 
@@ -90,7 +99,7 @@ def test_appearances_compose_edits(evaluator, test_latents):
     both = {"Bald": 1.0, "Black_Hair": 0.0}
     images, labels = appearances(evaluator, test_latents, editor, [{"Bald": 1.0}, both])
     assert labels == ["bald", "bald + not black hair"]
-    alone = evaluator.edited(test_latents[:1], editor, "Bald", 1.0)
+    alone = evaluator.edit(test_latents[:1], editor, "Bald", 1.0)
     from hfld.report.gallery import pictures
 
     assert np.array_equal(images[0], pictures(evaluator, alone)[0])
@@ -204,3 +213,32 @@ def test_the_best_drawn_come_first_and_blurry_ones_last(evaluator):
     for count in (4, 2):
         np.testing.assert_array_equal(best_drawn(known, count).z, latents.z[[3, 1, 0, 2]][:count])
     np.testing.assert_array_equal(best_drawn(replace(known, truth=None), 2).z, latents.z[:2])
+
+
+def test_faces_are_chosen_by_the_rule():
+    landmarks = np.tile(np.random.default_rng(0).random((1, 106, 2)), (6, 1, 1))
+    landmarks[:, 66], landmarks[:, 79], landmarks[:, NOSE_TIP] = (0.3, 0.5), (0.7, 0.5), (0.5, 0.6)
+    landmarks[4, NOSE_TIP, 0], landmarks[2, NOSE_TIP, 0] = 0.4, 0.65
+    emotions = np.zeros((6, 7))
+    emotions[4, EMOTIONS.index("happy")] = 99  # taken already as the head turned left
+    emotions[5, EMOTIONS.index("happy")] = 90
+    emotions[0, EMOTIONS.index("surprise")] = 80
+    readings = Readings(np.zeros((6, 40)), emotions, landmarks, np.zeros((6, 2)))
+    chosen, rules = choose_faces(readings, 4)
+    assert chosen == [4, 2, 5, 0]
+    assert rules == ["head left", "head right", "happy", "surprise"]
+    everyone, _ = choose_faces(readings, 6)
+    assert sorted(everyone) == list(range(6))
+    with pytest.raises(ValueError, match="count must be from 1 to 6, not 7"):
+        choose_faces(readings, 7)
+
+
+def test_faces_go_to_the_other_side(evaluator, test_latents):
+    faces, editors = test_latents[:5], toy_editors()
+    made = edit_faces(evaluator, faces, editors, "Bald", factors={("Bald", "hfld"): 0.0})
+    assert list(made) == ["original", *editors]
+    assert np.array_equal(made["original"], faces.images)
+    assert np.array_equal(made["hfld"], faces.images)  # factor 0: not moved
+    target = (faces.scores[:, 4] < 0.5).float()
+    expected = evaluator.edit(faces, editors["baseline"], "Bald", target)
+    assert np.array_equal(made["baseline"], evaluator.judge(expected)[1])

@@ -17,13 +17,10 @@ from hfld.networks.emotion import EmotionNet
 from hfld.networks.reader import Reader
 from hfld.networks.resnet import ResNet
 from hfld.portraits.parameters import NUISANCES
-from pretrain.reading import Job, Labels, Recipe, read_job, train_reader
+from pretrain.reading import PIXELS, Job, Labels, Recipe, read_job, train_reader
 
 IDENTITY = NUISANCES[:16]
 """Proportions of the face and colour of the skin: what stays when a person smiles, turns, cuts their hair."""
-
-PIXELS = 128
-"""Landmark errors are stated in px of a picture with this side, whatever the judge's size."""
 
 
 def attributes_loss(logits: Tensor, labels: Labels, index: Tensor) -> dict[str, Tensor]:

@@ -23,6 +23,8 @@ from hfld.training.loop import batch_indices, cosine_schedule, train
 
 Loss = Callable[[Tensor, "Labels", Tensor], Mapping[str, Tensor]]
 """Outputs of the net, all labels, which portraits the outputs belong to -> named terms."""
+PIXELS = 128
+"""Landmark errors are stated in px of a picture with this side, whatever the world's size."""
 
 
 @dataclass(frozen=True)

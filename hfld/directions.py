@@ -89,7 +89,10 @@ class DirectionMatrix(nn.Module):
 
 
 def principal_axes(w: Tensor) -> Tensor:
-    """Principal axes of w [N, w_dim], each as long as w's standard deviation along it [w_dim, w_dim]."""
+    """Principal axes of w [N, w_dim], each as long as w's standard deviation along it [w_dim, w_dim].
+
+    Without the ridge of hfld.inversion's whitening, which lengthens axes along which w hardly varies.
+    """
     variances, axes = torch.linalg.eigh(torch.cov(w.T.double().cpu()))  # axes are columns
     least = FLATTEST**2 * variances.max()  # where w does not vary at all, so that there is an inverse
     return (axes * variances.clamp(min=least).sqrt()).T.to(w)

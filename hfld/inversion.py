@@ -250,7 +250,11 @@ def _distance(name: str, images: Any, target: Any) -> Tensor:
 
 
 def _whitening(w: Tensor) -> tuple[Tensor, Tensor]:
-    """w [N, w_dim] -> mean [w_dim] and axes [w_dim, w_dim]: w = mean + v @ axes with v about N(0, I)."""
+    """w [N, w_dim] -> mean [w_dim] and axes [w_dim, w_dim]: w = mean + v @ axes with v about N(0, I).
+
+    Not `hfld.directions.principal_axes`, whose numbers differ: the ridge lengthens axes along which W hardly
+    varies, since a photo may need them; T is to stay off them.
+    """
     values, vectors = torch.linalg.eigh(torch.cov(w.T))
     deviations = (values.clamp_min(0) + RIDGE * values.mean()).sqrt()
     return w.mean(dim=0), deviations[:, None] * vectors.T

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 import yaml
 
 from hfld.config import ROOT
 from hfld.portraits.dataset import renderer_hash
-from hfld.report.page import MARKS, overview, report
+from hfld.report.page import report
+from hfld.report.tables import write_paper_tables
 from pretrain.card import model_card
 
 STORE = ROOT / "store" / "files" / "md5"
@@ -63,11 +65,24 @@ def test_no_two_portrait_sets_share_a_seed():
 
 def test_the_report_is_that_of_the_results():
     results = ROOT / "results" / ACTIVE
-    text = report(results, base=ROOT, title=f"Results: {ACTIVE}")
+    text = report(results, base=ROOT)
     assert (ROOT / "REPORT.md").read_text(encoding="utf-8") == text
 
 
-def test_the_readme_shows_the_results():
-    tree = json.loads((ROOT / "results" / "portraits" / "summary.json").read_text(encoding="utf-8"))
-    shown = (ROOT / "README.md").read_text(encoding="utf-8").split(MARKS[0])[1].split(MARKS[1])[0]
-    assert shown == f"\n{overview(tree)}\n"
+def test_the_tables_are_those_of_their_csvs(tmp_path):
+    shipped, copy = ROOT / "results" / ACTIVE, tmp_path / ACTIVE
+    shutil.copytree(shipped, copy, ignore=shutil.ignore_patterns("*.png", "*.md", "*.tex"))
+    write_paper_tables(copy)
+    made = sorted(path.name for path in (copy / "tables").iterdir() if path.suffix != ".csv")
+    assert made == sorted(path.name for path in (shipped / "tables").iterdir() if path.suffix != ".csv")
+    for name in made:
+        text = (copy / "tables" / name).read_text(encoding="utf-8")
+        assert text == (shipped / "tables" / name).read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_drift_and_emotions_of_the_headline():
+    text = (ROOT / "results" / "portraits" / "tables" / "headline.md").read_text(encoding="utf-8")
+    head, rule, *lines = (line for line in text.splitlines() if line.startswith("|"))
+    lines = [line for line in lines if "Landmark drift" in line or "Emotion change" in line]
+    assert len(lines) == 12
+    assert "\n".join([head, rule, *lines]) in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -40,7 +40,6 @@ class InterFaceGanConfig:
 
     chosen: float = 0.02  # share of the latents taken at either end of the scores
     split: float = 0.7  # share of them for training
-    keep_intercept: bool = False  # false: as the reference
     probe: float = 3.0
 
 
@@ -49,7 +48,6 @@ class SeFaConfig:
     """Eigenvectors of the style weights."""
 
     directions: int = 80
-    official_order: bool = False  # true: unsorted, as the reference
     probe: float = 3.0
     least: float = 0.5
 

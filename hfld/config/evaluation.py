@@ -1,7 +1,6 @@
 """Settings of tables and figures. The attributes are the paper's."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from hfld.config.reading import AttributeNames
 
@@ -58,8 +57,7 @@ class BenchmarkConfig:
     validation_latents: int = 100  # disjoint latents: matching of strengths
     curve_latents: int = 100  # test latents of the curves over strength
     curve_factors: tuple[float, ...] = (0.5, 1.0, 2.0)  # of the strength, for these curves
-    lock: Literal["projection", "gradient"] = "gradient"  # how the locks work (hfld/editors/lock.py)
-    lock_steps: int = 3
+    lock_steps: int = 3  # of the locks (hfld/editors/lock.py)
     faces: int = 6  # columns of Figures 5 and 6
     bootstrap: int = 2000
     seed: int = 1

@@ -20,7 +20,7 @@ class WorldConfig:
 
 @dataclass(frozen=True)
 class FfhqWorldConfig:
-    """StyleGAN2's photographs. `weights` is filled from the official files (hfld/official.py, more/judges)."""
+    """StyleGAN2's photographs. `weights` is filled from official files (hfld/photos/official.py)."""
 
     pictures: ClassVar[str] = "StyleGAN2's photographs"
 

@@ -66,11 +66,11 @@ FITTED = {"ganspace": GanSpace, "interfacegan": InterFaceGan, "sefa": SeFa, **TR
 """name -> class of all editors that more/editors fits."""
 
 
-def _loaded(name: str) -> Callable[[Path, int], Editor]:
+def _from_file(name: str) -> Callable[[Path, int], Editor]:
     return lambda weights, seed: FITTED[name].load(editor_file(weights, name))
 
 
-def _trained(method: str) -> Callable[[Path, int], Editor]:
+def _from_directions(method: str) -> Callable[[Path, int], Editor]:
     def make(weights: Path, seed: int) -> LinearEditor:
         directions = Directions.load(directions_file(weights, method))
         return LinearEditor(directions.T, directions.attributes)
@@ -78,18 +78,18 @@ def _trained(method: str) -> Callable[[Path, int], Editor]:
     return make
 
 
-def _random(weights: Path, seed: int) -> RandomEditor:
+def _random_directions(weights: Path, seed: int) -> RandomEditor:
     reference = Directions.load(directions_file(weights, "baseline"))
     return RandomEditor(reference.T, reference.attributes, seed=seed)
 
 
 EDITORS: dict[str, Callable[[Path, int], Editor]] = {
-    "baseline": _trained("baseline"),
-    "hfld": _trained("hfld"),
-    "baseline_w": _trained("baseline_w"),
-    "hfld_w": _trained("hfld_w"),
-    **{name: _loaded(name) for name in FITTED},
-    "random": _random,
+    "baseline": _from_directions("baseline"),
+    "hfld": _from_directions("hfld"),
+    "baseline_w": _from_directions("baseline_w"),
+    "hfld_w": _from_directions("hfld_w"),
+    **{name: _from_file(name) for name in FITTED},
+    "random": _random_directions,
     "none": lambda weights, seed: NoEdit(),
 }
 """name -> how to make it from the folder of trained weights and a seed."""

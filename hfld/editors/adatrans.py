@@ -3,20 +3,19 @@
 The condition says -1 or 1 for the attribute to change and, softly, what the others are. The strength is the
 share of the `max_steps` steps that are taken, towards 1 where it is positive and towards -1 where it is
 negative; beyond 1 the path goes on. Parts of a step are taken along its straight line. The reference always
-takes all steps: that is `path(ws, condition, max_steps)[-1]`.
+takes all steps: a strength of 1 or -1. Its identity term is left out: the only identity network here judges.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hfld.editors.base import Bank
-from hfld.editors.trained import TrainedConfig, TrainedEditor, columns_of, digest, distinct_rows
+from hfld.editors.trained import TrainedConfig, TrainedEditor, distinct_rows
 from hfld.losses import content_loss, regression_loss
-from hfld.models import Models, autocast
+from hfld.models import autocast
 from hfld.networks.realnvp import RealNVP
 from hfld.networks.trajectory import Trajectory, along
 from hfld.training.loop import batch_indices
@@ -26,7 +25,6 @@ from hfld.training.loop import batch_indices
 class AdaTransConfig(TrainedConfig):
     """The defaults train in minutes on a CPU; OFFICIAL_ADATRANS has the reference's values."""
 
-    keeps: tuple[str, ...] = ()  # further attributes that the regressor should read unchanged
     max_steps: int = 10
     hidden: int = 128
     blocks: int = 4
@@ -37,10 +35,7 @@ class AdaTransConfig(TrainedConfig):
     weight_latent: float = 1.0  # mean squared change of ws
     weight_classification: float = 1.0
     weight_likelihood: float = 1.0  # of all states on the path, per dimension
-    weight_identity: float = 0.1  # 1 - cosine, if an identity network is given
-    weight_perceptual: float = (
-        0.1  # hfld.losses.content_loss, in place of LPIPS, if models has a perceptual net
-    )
+    weight_perceptual: float = 0.1  # of content_loss, in place of LPIPS, if there is a perceptual network
     density_layers: int = 10
     density_width: int = 32
     density_steps: int = 800
@@ -73,27 +68,6 @@ class AdaTrans(TrainedEditor):
     config_type = AdaTransConfig
     config: AdaTransConfig
     network: nn.ModuleDict  # trajectory, density
-
-    def __init__(
-        self,
-        config: AdaTransConfig | None = None,
-        *,
-        models: Models | None = None,
-        identity: nn.Module | None = None,  # images -> [N, E], frozen; only for fitting
-        **settings,
-    ) -> None:
-        super().__init__(config, models=models, **settings)
-        self.identity = identity
-
-    def _inputs(self) -> dict[str, Any]:
-        state = {} if self.identity is None else self.identity.state_dict()
-        return super()._inputs() | {"identity": digest(*state.values())}
-
-    def path(self, ws: Tensor, condition: Tensor, steps: int) -> Tensor:
-        """All states on the way, [steps + 1, N, L, w_dim], under conditions [N, A] as `signed` makes them."""
-        self._check(ws)
-        with torch.no_grad():
-            return ws + self.scale * self.network["trajectory"](ws / self.scale, condition, steps)
 
     def log_density(self, ws: Tensor) -> Tensor:
         """How likely each row is, per dimension and in the units of the density: [N, L]."""
@@ -145,29 +119,25 @@ class AdaTrans(TrainedEditor):
 
     def _train_path(self, bank: Bank) -> None:
         config, trajectory = self.config, self.network["trajectory"]
-        read = columns_of(
-            self.attributes + tuple(name for name in config.keeps if name not in self.attributes)
-        )
 
         def step(i: int) -> dict[str, Tensor]:
             index = batch_indices(i, count=len(bank.ws), batch=config.batch, seed=config.seed)
-            ws, scores = bank.ws[index], bank.scores[index][:, read]
+            ws, scores = bank.ws[index], bank.scores[index][:, self.columns]
             target, condition = self._targets(scores, self._generator(i))
             offsets = self.scale * trajectory(ws / self.scale, condition, config.max_steps)
             terms = self._latent_terms(ws, offsets)
             drawn = slice(config.image_batch)
-            return terms | self._image_terms(ws[drawn], offsets[-1][drawn], target[drawn], read)
+            return terms | self._image_terms(ws[drawn], offsets[-1][drawn], target[drawn])
 
         self._loop("path", trajectory, step, bank=bank, steps=config.steps, lr=config.lr)
 
     def _targets(self, scores: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Scores [N, A + keeps] -> the same with one attribute of each at 0 or 1, and conditions [N, A]."""
-        changeable = len(self.attributes)
-        chosen = torch.randint(changeable, (len(scores), 1), generator=generator).to(scores.device)
+        """Scores [N, A] -> the same with one attribute of each at 0 or 1, and conditions [N, A]."""
+        chosen = torch.randint(scores.shape[1], (len(scores), 1), generator=generator).to(scores.device)
         value = torch.randint(2, (len(scores), 1), generator=generator).to(scores)
         if self.config.targets == "flip":
             value = (scores.gather(1, chosen) <= 0.5).to(scores)
-        condition = self.signed(scores[:, :changeable]).scatter(1, chosen, 2 * value - 1)
+        condition = self.signed(scores).scatter(1, chosen, 2 * value - 1)
         return scores.scatter(1, chosen, value), condition
 
     def _latent_terms(self, ws: Tensor, offsets: Tensor) -> dict[str, Tensor]:
@@ -179,20 +149,15 @@ class AdaTrans(TrainedEditor):
             "likelihood": config.weight_likelihood * nll.mean(dim=(0, 2)),
         }
 
-    def _image_terms(
-        self, ws: Tensor, offset: Tensor, target: Tensor, columns: list[int]
-    ) -> dict[str, Tensor]:
-        config, models = self.config, self._connected()
+    def _image_terms(self, ws: Tensor, offset: Tensor, target: Tensor) -> dict[str, Tensor]:
+        config, models = self.config, self._require_models()
         with torch.no_grad():
             original = self._images(ws)
         edited = self._images(ws + offset)
         with autocast(config.precision, models.device)():
-            scores = models.regressor(edited).float()[:, columns]
+            scores = models.regressor(edited).float()[:, self.columns]
             terms = {"classification": config.weight_classification * regression_loss(scores, target)}
-            if self.identity is not None and config.weight_identity:
-                pair = [self.identity(images).float().flatten(1) for images in (original, edited)]
-                terms["identity"] = config.weight_identity * (1 - functional.cosine_similarity(*pair))
-            if models.perceptual is not None and config.weight_perceptual:
+            if models.perceptual is not None:
                 features = [[f.float() for f in models.perceptual(images)] for images in (original, edited)]
                 terms["perceptual"] = config.weight_perceptual * content_loss(*features)
         if config.landmark_weight:

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, Self
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
+
+from hfld import checkpoints
 
 Score = Callable[[Tensor], Tensor]
 """ws [N, L, w_dim] -> attribute scores [N, 40] of their images, without gradients."""
@@ -31,15 +34,15 @@ def shift(ws: Tensor, strength: float | Tensor, direction: Tensor) -> Tensor:
     direction = direction.to(ws)
     if ws.ndim != 3 or ws.shape[1:] != direction.shape:
         raise ValueError(f"ws must be [N, {direction.shape[0]}, {direction.shape[1]}], not {tuple(ws.shape)}")
-    return ws + per_sample(strength, ws) * direction
+    return ws + as_strengths(strength, ws)[:, None, None] * direction
 
 
-def per_sample(strength: float | Tensor, ws: Tensor) -> Tensor:
-    """A number or [N] -> [1, 1, 1] or [N, 1, 1], which multiplies ws [N, L, w_dim]."""
+def as_strengths(strength: float | Tensor, ws: Tensor) -> Tensor:
+    """A number or [N] as [N], of the type and device of ws [N, L, w_dim]."""
     strength = torch.as_tensor(strength, dtype=ws.dtype, device=ws.device)
     if strength.ndim > 1 or (strength.ndim == 1 and len(strength) != len(ws)):
         raise ValueError(f"strength must be a number or [{len(ws)}], not {tuple(strength.shape)}")
-    return strength.reshape(-1, 1, 1)
+    return strength.expand(len(ws))
 
 
 class Editor(Protocol):
@@ -52,6 +55,14 @@ class Editor(Protocol):
     def edit(self, ws: Tensor, attribute: str, strength: float | Tensor) -> Tensor:
         """ws [N, L, w_dim], strength (a number or [N], the editor's unit) -> ws'. 0 returns ws."""
         ...
+
+
+def read_editor(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of the file of a fitted editor; ValueError if it holds another kind."""
+    tensors, metadata = checkpoints.load(path, command="make benchmark")
+    if metadata.get("editor") != kind:
+        raise ValueError(f"{path} holds {metadata.get('editor', 'no editor')}, not {kind}")
+    return tensors, metadata
 
 
 def strength_for(

@@ -72,17 +72,15 @@ def fit_editor(
     name: str,  # a key of MAKERS
     models: Models,
     profile: Profile,  # its section `name` and `editors`
-    bank: Bank | None = None,  # None: `training_bank`, kept under the profile's runs
     *,
-    score: Score | None = None,  # names directions and calibrates strengths; None: the regressor's
     progress: bool = True,
 ) -> Fitted:
     """Fit one editor and save it in the profile's weights; ValueError names the nearest that can be."""
     index_of(name, MAKERS, "editor to fit")
     config = profile.editors
-    bank = bank or training_bank(models, config, run_dir=profile.paths.runs / "bank", progress=progress)
+    bank = training_bank(models, config, run_dir=profile.paths.runs / "bank", progress=progress)
     z = models.latents(config.validation_latents, seed=config.seed, split="validation")
-    validation = Validation(models.ws(z), score or scorer(models, config.precision))
+    validation = Validation(models.ws(z), scorer(models, config.precision))
     started = time.monotonic()
     editor = MAKERS[name](models, profile, validation, progress).fit(bank)
     path = editor_file(profile.paths.weights, name)
@@ -121,17 +119,16 @@ def trained_config(name: str, profile: Profile) -> TrainedConfig:
         config = OFFICIAL[section]
     else:
         config = TRAINED[name].config_type(**asdict(getattr(profile, section)))
-    config = replace(
+    return replace(
         config,
         attributes=profile.directions.attributes,
-        landmark_weight=profile.editors.landmark_weight,
+        landmark_weight=profile.editors.landmark_weight if name.endswith("_hfld") else 0.0,
         precision=profile.editors.precision,
         seed=profile.editors.seed,
     )
-    return config.for_method(name)
 
 
-def _trained(name: str) -> Callable[[Models, Profile, Validation, bool], TrainedEditor]:
+def _trained_maker(name: str) -> Callable[[Models, Profile, Validation, bool], TrainedEditor]:
     def make(models: Models, profile: Profile, validation: Validation, progress: bool) -> TrainedEditor:
         run_dir = profile.paths.runs / "editors"
         config = trained_config(name, profile)
@@ -144,7 +141,7 @@ MAKERS: dict[str, Callable[[Models, Profile, Validation, bool], Any]] = {
     "ganspace": _ganspace,
     "interfacegan": _interfacegan,
     "sefa": _sefa,
-    **{name: _trained(name) for name in TRAINED},
+    **{name: _trained_maker(name) for name in TRAINED},
 }
 """name -> how to make the editor that is still to be fitted."""
 

@@ -1,26 +1,24 @@
 """Editors that re-generate a latent under another condition of a continuous normalizing flow.
 
-    z = f(ws, a),   a'_k = a_k + degree_k * strength,   ws' = f^-1(z, a')
+    z = f(ws, a),   a'_k = a_k + strength,   ws' = f^-1(z, a')
 
 The strength is a change of the attribute's score, so that target - score asks for the target itself; any
 number is allowed, also beyond [0, 1], where the flow extrapolates. The flow treats each row of ws alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from hfld.attributes import index_of
 from hfld.editors.base import Bank
 from hfld.editors.trained import (
     UNTRAINED,
     TrainedConfig,
     TrainedEditor,
     Watch,
-    as_strengths,
     distinct_rows,
     retarget,
 )
@@ -30,7 +28,7 @@ from hfld.networks.flows import ConditionalFlow, hutchinson, standard_normal_log
 from hfld.networks.resnet import ResNet
 from hfld.training.loop import batch_indices
 
-KEPT = 1 << 30  # bytes of images that a fit keeps
+IMAGE_BYTES = 1 << 30  # of the bank that SDFlow keeps in memory while it is fitted
 DEGREES = {"Male": 1.5, "Eyeglasses": 2.5, "Bald": 2.0, "No_Beard": 1.7, "Young": 0.93}
 """StyleFlow's factors on the change of a condition, for its attributes under CelebA's names.
 
@@ -118,25 +116,19 @@ class _FlowEditor(TrainedEditor):
     config: FlowConfig
 
     def _edit(self, ws: Tensor, k: int, strength: Tensor) -> Tensor:
-        return self._move(ws, self.condition(ws), k, strength)[0]
+        condition = self.condition(ws)
+        target = condition.clone()
+        target[:, k] += strength
+        return self._regenerate(ws, condition, target)
+
+    def _regenerate(self, ws: Tensor, condition: Tensor, target: Tensor) -> Tensor:
+        """ws, which belong to one condition [N, A], under another."""
+        z = self._flow(distinct_rows(ws) / self.scale, condition)
+        return (self.scale * self._flow.inverse(z, target)).expand_as(ws)
 
     def condition(self, ws: Tensor) -> Tensor:
         """What the flow is told about ws, [N, A]."""
         raise NotImplementedError
-
-    def _move(self, ws: Tensor, condition: Tensor, k: int, strength: Tensor) -> tuple[Tensor, Tensor]:
-        """ws' and its condition."""
-        target = condition.clone()
-        target[:, k] += self._degree(self.attributes[k]) * strength
-        z = self._flow(distinct_rows(ws) / self.scale, condition)
-        edited = (self.scale * self._flow.inverse(z, target)).expand_as(ws)
-        return self._keep_rows(ws, edited, self.attributes[k]), target
-
-    def _degree(self, attribute: str) -> float:
-        return 1.0
-
-    def _keep_rows(self, ws: Tensor, edited: Tensor, attribute: str) -> Tensor:
-        return edited
 
     @property
     def _flow(self) -> ConditionalFlow:
@@ -171,19 +163,6 @@ class StyleFlow(_FlowEditor):
     def condition(self, ws: Tensor) -> Tensor:
         return self.scores(ws)
 
-    def edit_in_turn(self, ws: Tensor, edits: Sequence[tuple[str, float | Tensor]]) -> Tensor:
-        """Several (attribute, strength) edits as the reference chains them.
-
-        After each, ws' is encoded again under the condition it was made with, not under R's new score.
-        """
-        self._check(ws)
-        with torch.no_grad():
-            condition = self.condition(ws)
-            for attribute, strength in edits:
-                k = index_of(attribute, self.attributes, "attribute")
-                ws, condition = self._move(ws, condition, k, as_strengths(strength, ws))
-        return ws
-
     @property
     def _flow(self) -> ConditionalFlow:
         return self.network
@@ -191,10 +170,11 @@ class StyleFlow(_FlowEditor):
     def _network(self, rows: int, w_dim: int) -> nn.Module:
         return self._new_flow(w_dim)
 
-    def _degree(self, attribute: str) -> float:
-        return DEGREES.get(attribute, 1.0) if self.config.degrees == "official" else 1.0
-
-    def _keep_rows(self, ws: Tensor, edited: Tensor, attribute: str) -> Tensor:
+    def _edit(self, ws: Tensor, k: int, strength: Tensor) -> Tensor:
+        attribute = self.attributes[k]
+        if self.config.degrees == "official":
+            strength = DEGREES.get(attribute, 1.0) * strength
+        edited = super()._edit(ws, k, strength)
         if self.config.rows == "all" or attribute not in ROWS:
             return edited
         changed = torch.tensor([row in ROWS[attribute] for row in range(ws.shape[1])], device=ws.device)
@@ -232,7 +212,7 @@ class SDFlow(_FlowEditor):
     network: nn.ModuleDict  # flow, encoder
 
     def condition(self, ws: Tensor) -> Tensor:
-        return self._remembered("condition", ws, self._estimate)
+        return self._read_once("condition", ws, self._estimate)
 
     @property
     def _flow(self) -> ConditionalFlow:
@@ -240,7 +220,7 @@ class SDFlow(_FlowEditor):
 
     def _estimate(self, ws: Tensor) -> Tensor:
         """E(G(ws)), [N, A]."""
-        models = self._connected()
+        models = self._require_models()
         parts = ws.split(models.chunk(64))
         return torch.cat([self.network["encoder"](models.images(part)).float() for part in parts])
 
@@ -313,7 +293,7 @@ class SDFlow(_FlowEditor):
     def _original_images(self, bank: Bank) -> Callable[[Tensor], Tensor]:
         """Places in the bank -> G of its latents: drawn once where they all find room, else every time."""
         size = self._images(bank.ws[:1]).nbytes * len(bank.ws)
-        if size > KEPT:
+        if size > IMAGE_BYTES:
             return torch.no_grad()(lambda index: self._images(bank.ws[index]))
         images = torch.cat([self._images(ws) for ws in bank.ws.split(64)])
         return lambda index: images[index]

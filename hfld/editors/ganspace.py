@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfld.editors.base import Bank, shift
+from hfld.editors.base import Bank
 from hfld.editors.unsupervised import UnsupervisedEditor
 
 CHUNK = 2000
@@ -19,7 +19,6 @@ class Components(NamedTuple):
 
     vectors: Tensor  # [D, w_dim] of unit norm; the entry of largest absolute value is positive
     stdev: Tensor  # [D] standard deviation along each (n - 1)
-    mean: Tensor  # [w_dim]
     ratio: Tensor  # [D] share of the total variance
 
 
@@ -37,7 +36,7 @@ def principal_components(chunks: Iterable[Tensor], count: int) -> Components:
     variances, vectors = torch.linalg.eigh(scatter / (n - 1))  # ascending
     variances = variances.flip(0).clamp_min(0)
     vectors = with_positive_peak(vectors.T.flip(0)[:count])
-    return Components(vectors, variances[:count].sqrt(), mean, variances[:count] / variances.sum())
+    return Components(vectors, variances[:count].sqrt(), variances[:count] / variances.sum())
 
 
 def incremental_components(chunks: Iterable[Tensor], count: int) -> Components:
@@ -53,8 +52,8 @@ def incremental_components(chunks: Iterable[Tensor], count: int) -> Components:
     for part in parts:
         estimator.partial_fit(part)
     vectors = with_positive_peak(torch.from_numpy(estimator.components_))
-    stdev, mean = torch.from_numpy(estimator.explained_variance_).sqrt(), torch.from_numpy(estimator.mean_)
-    return Components(vectors, stdev, mean, torch.from_numpy(estimator.explained_variance_ratio_))
+    stdev = torch.from_numpy(estimator.explained_variance_).sqrt()
+    return Components(vectors, stdev, torch.from_numpy(estimator.explained_variance_ratio_))
 
 
 def with_positive_peak(vectors: Tensor) -> Tensor:
@@ -64,12 +63,9 @@ def with_positive_peak(vectors: Tensor) -> Tensor:
 
 
 class GanSpace(UnsupervisedEditor):
-    """Native strength: standard deviations sigma of W along component v, on the chosen rows.
+    """Native strength: standard deviations sigma of W along component v, w + strength sigma v.
 
-    "relative": w + strength sigma v (the reference's viewer). "centred": w is first moved to the mean along v
-    (its strips). "absolute": strength is the coordinate to arrive at, w + (strength - c) sigma v with
-    c = (w - mean) . v / sigma (its teaser). The last two are one formula; their strength is native, whatever
-    `units`, and 0 is the mean and not "no edit": only "relative" keeps the Editor protocol.
+    So does the reference's viewer; its strips and its teaser first move w to the mean along v.
     """
 
     name = "ganspace"
@@ -79,43 +75,18 @@ class GanSpace(UnsupervisedEditor):
         *,
         codes: Iterable[Tensor] | None = None,  # chunks [n, w_dim] of W to analyse; None: the bank's
         estimator: Literal["exact", "incremental"] = "exact",
-        semantics: Literal["relative", "centred", "absolute"] = "relative",
         **options: Any,  # of UnsupervisedEditor
     ) -> None:
         super().__init__(**options)
         if estimator not in ("exact", "incremental"):
             raise ValueError(f"estimator must be 'exact' or 'incremental', not {estimator!r}")
-        if semantics not in ("relative", "centred", "absolute"):
-            raise ValueError(f"semantics must be 'relative', 'centred' or 'absolute', not {semantics!r}")
-        if semantics != "relative":
-            self.units = "native"
-        self.codes, self.estimator, self.semantics = codes, estimator, semantics
+        self.codes, self.estimator = codes, estimator
 
     def find(self, bank: Bank) -> Mapping[str, Tensor]:
         analyse = principal_components if self.estimator == "exact" else incremental_components
         found = analyse([bank.codes()] if self.codes is None else self.codes, self.directions)
         steps = found.stdev[:, None] * found.vectors
-        return {
-            "steps": steps.expand(len(self.layers), -1, -1),
-            "mean": found.mean,
-            "variance_ratio": found.ratio,
-        }
-
-    def move(
-        self,
-        ws: Tensor,
-        direction: int,
-        strength: float | Tensor,
-        layers: str = "all",
-        rows: tuple[int, int] | None = None,
-    ) -> Tensor:
-        if self.semantics == "relative":
-            return super().move(ws, direction, strength, layers, rows)
-        step = self.step(direction, layers, rows).to(ws)  # [L, w_dim], zero outside of the rows
-        moved = shift(ws, strength, step)
-        full = self.step(direction).to(ws)[0]
-        coordinate = (ws - self.tensors["mean"].to(ws)) @ full / full.square().sum()  # [N, L]
-        return moved - coordinate[..., None] * step
+        return {"steps": steps.expand(len(self.layers), -1, -1), "variance_ratio": found.ratio}
 
     def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "estimator": self.estimator, "semantics": self.semantics}
+        return {**super().settings(), "estimator": self.estimator}

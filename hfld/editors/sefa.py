@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,22 +21,17 @@ def style_weights(synthesis: nn.Module) -> list[Tensor]:
     return [(layer.style.weight * layer.style.scale).detach() for layer in layers]
 
 
-def factorize(weights: Sequence[Tensor], *, official_order: bool = False) -> tuple[Tensor, Tensor]:
+def factorize(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Eigenvectors [w_dim, w_dim] (rows) and eigenvalues of A A^T, largest first.
 
     A [w_dim, channels] has the style weights of all channels as its columns, each of unit norm: the common
-    scale of an equalized layer has no influence. `official_order` keeps the reference's float32
-    numpy.linalg.eig, which is not sorted and whose signs are arbitrary.
+    scale of an equalized layer has no influence. The reference's, by numpy.linalg.eig, are not sorted and of
+    arbitrary signs.
     """
     columns = torch.cat([weight.detach().double().cpu() for weight in weights]).T  # [w_dim, channels]
     norms = columns.norm(dim=0, keepdim=True)
     if not bool((norms > 0).all()):
         raise ValueError("weights hold a channel whose style does not depend on w: its column is zero")
-    if official_order:
-        A = columns.float().numpy()
-        A = A / np.linalg.norm(A, axis=0, keepdims=True)
-        values, vectors = np.linalg.eig(A @ A.T)
-        return torch.from_numpy(np.ascontiguousarray(vectors.T.real)), torch.from_numpy(values.real.copy())
     A = columns / norms
     values, vectors = torch.linalg.eigh(A @ A.T)
     return with_positive_peak(vectors.T.flip(0)), values.flip(0)
@@ -55,25 +49,18 @@ class SeFa(UnsupervisedEditor):
         self,
         *,
         weights: Sequence[Tensor] | None = None,  # one [channels, w_dim] per row, from `style_weights`
-        official_order: bool = False,
         **options: Any,  # of UnsupervisedEditor
     ) -> None:
         super().__init__(**options)
-        self.weights, self.official_order = weights, official_order
+        self.weights = weights
 
     def find(self, bank: Bank) -> Mapping[str, Tensor]:
         if self.weights is None or len(self.weights) != bank.ws.shape[1]:
             got = "none" if self.weights is None else len(self.weights)
             raise ValueError(f"sefa needs one weight matrix for each of {bank.ws.shape[1]} rows, got {got}")
-        groups = [
-            factorize(self.weights[start:stop], official_order=self.official_order)
-            for start, stop in self.layers.values()
-        ]
+        groups = [factorize(self.weights[start:stop]) for start, stop in self.layers.values()]
         count = min(self.directions, bank.ws.shape[2])
         return {
             "steps": torch.stack([vectors[:count] for vectors, _ in groups]),
             "eigenvalues": torch.stack([values[:count] for _, values in groups]),
         }
-
-    def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "official_order": self.official_order}

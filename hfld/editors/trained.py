@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hfld import checkpoints
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
 from hfld.config import read_section
-from hfld.editors.base import Bank
+from hfld.editors.base import Bank, as_strengths, read_editor
 from hfld.images import sha256
 from hfld.losses import landmark_loss
 from hfld.models import Models, autocast
@@ -34,18 +34,10 @@ class TrainedConfig:
     batch: int = 64  # latents per step
     lr: float = 1.0e-3  # Adam
     schedule: Literal["constant", "cosine"] = "cosine"
-    standardise: bool = (
-        True  # latents in units of their standard deviation; false (the references): as they are
-    )
+    standardise: bool = True  # latents in units of their standard deviation; the references: as they are
     landmark_weight: float = 0.0  # times hfld.losses.landmark_loss of the edited against the original image
-    landmark_norm: Literal["l1", "l2", "l1_twice"] = "l1"
-    landmark_unit: Literal["normalized", "signed", "pixel"] = "normalized"
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # of the frozen networks
     seed: int = 1
-
-    def for_method(self, method: str) -> Self:
-        """The section as `method` reads it: only the methods named ..._hfld keep the landmark term."""
-        return self if method.endswith("_hfld") else replace(self, landmark_weight=0.0)
 
 
 class TrainedEditor:
@@ -83,7 +75,7 @@ class TrainedEditor:
     @property
     def columns(self) -> list[int]:
         """Positions of the attributes among the 40."""
-        return columns_of(self.attributes)
+        return [attribute_index(name) for name in self.attributes]
 
     def connect(self, models: Models) -> Self:
         """Give a loaded editor the networks that it reads images with."""
@@ -96,7 +88,7 @@ class TrainedEditor:
         """Train on the bank; see `history`. An interrupted fit continues from `run_dir`."""
         if self.fitted:
             return self
-        models = self._connected()
+        models = self._require_models()
         if self.config.landmark_weight and models.landmarks is None:
             raise ValueError(
                 f"landmark_weight is {self.config.landmark_weight} but there is no landmarks network"
@@ -137,14 +129,9 @@ class TrainedEditor:
     @classmethod
     def load(cls, path: Path, *, models: Models | None = None) -> Self:
         """What `save` wrote; ValueError if the file holds another editor."""
-        tensors, metadata = checkpoints.load(path, command="make benchmark")
-        if metadata.get("editor") != cls.__name__:
-            raise ValueError(
-                f"{path} holds {metadata.get('editor', 'no editor')!r}, expected {cls.__name__!r}"
-            )
-        editor = cls(
-            read_section(cls.config_type, metadata["config"], where=f"{path}, config"), models=models
-        )
+        tensors, metadata = read_editor(path, cls.__name__)
+        where = f"{path} (make benchmark fits it again), config"
+        editor = cls(read_section(cls.config_type, metadata["config"], where=where), models=models)
         editor.shape, editor.scale = tuple(metadata["shape"]), metadata["scale"]
         editor.history, editor.watched = metadata["history"], metadata["watched"]
         editor.seconds = metadata["seconds"]
@@ -155,7 +142,7 @@ class TrainedEditor:
 
     def scores(self, ws: Tensor) -> Tensor:
         """R(G(ws)) of this editor's attributes, [N, A]."""
-        return self._remembered("scores", ws, lambda ws: self._connected().score(ws)[:, self.columns])
+        return self._read_once("scores", ws, lambda ws: self._require_models().score(ws)[:, self.columns])
 
     def _network(self, rows: int, w_dim: int) -> nn.Module:
         """The untrained network for latents [N, rows, w_dim]."""
@@ -167,10 +154,6 @@ class TrainedEditor:
     def _edit(self, ws: Tensor, k: int, strength: Tensor) -> Tensor:
         """ws' for strengths [N], not all zero, of attribute k."""
         raise NotImplementedError
-
-    def _inputs(self) -> dict[str, Any]:
-        """What training depends on besides config and bank, as plain values."""
-        return {"hashes": dict(self._connected().hashes)}
 
     def _finish(self) -> None:
         self.network.eval().requires_grad_(False)
@@ -189,14 +172,14 @@ class TrainedEditor:
             torch.manual_seed(self.config.seed)
             self.network = self._network(*self.shape).to(bank.ws.device)
 
-    def _remembered(self, what: str, ws: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
+    def _read_once(self, what: str, ws: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
         """read(ws), remembered for the last ws: many strengths are tried on the same one."""
         last = self._read.get(what)
         if last is None or last[0].shape != ws.shape or not torch.equal(last[0], ws):
             self._read[what] = last = (ws.clone(), read(ws))
         return last[1]
 
-    def _connected(self) -> Models:
+    def _require_models(self) -> Models:
         if self.models is None:
             raise ValueError(
                 f"{type(self).__name__} reads images of the latents: give it models, or connect(models)"
@@ -225,8 +208,8 @@ class TrainedEditor:
             "editor": type(self).__name__,
             "part": part,
             "config": asdict(replace(self.config, landmark_weight=0.0) if shared else self.config),
-            "inputs": self._inputs(),
-            "bank": digest(bank.ws, bank.scores),
+            "hashes": dict(self._require_models().hashes),
+            "bank": sha256(bank.ws.cpu().numpy(), bank.scores.cpu().numpy()),
         }
         watch = Watch(step, module, steps)
         folder = tempfile.TemporaryDirectory() if self.run_dir is None else nullcontext(self.run_dir)
@@ -251,18 +234,17 @@ class TrainedEditor:
         self.watched += [{"part": part, **row} for row in watch.rows]
 
     def _images(self, ws: Tensor) -> Tensor:
-        with autocast(self.config.precision, self._connected().device)():
-            return self._connected().images(ws)
+        with autocast(self.config.precision, self._require_models().device)():
+            return self._require_models().images(ws)
 
     def _landmark_term(self, images: Tensor, edited: Tensor) -> Tensor:
         """landmark_weight * L_h, one value per image; the originals' landmarks are constant."""
-        models, config = self._connected(), self.config
-        with autocast(config.precision, models.device)():
+        models = self._require_models()
+        with autocast(self.config.precision, models.device)():
             with torch.no_grad():
                 target = models.points(images)
             pred = models.points(edited)
-        loss = landmark_loss(pred, target, norm=config.landmark_norm, unit=config.landmark_unit)
-        return config.landmark_weight * loss
+        return self.config.landmark_weight * landmark_loss(pred, target)
 
 
 class Watch:
@@ -304,14 +286,6 @@ class Watch:
         self.rows = json.loads(state["rows"])
 
 
-def as_strengths(strength: float | Tensor, ws: Tensor) -> Tensor:
-    """A number or [N] as [N], of the type and device of ws [N, L, w_dim]."""
-    strength = torch.as_tensor(strength, dtype=ws.dtype, device=ws.device)
-    if strength.ndim > 1 or (strength.ndim == 1 and len(strength) != len(ws)):
-        raise ValueError(f"strength must be a number or [{len(ws)}], not {tuple(strength.shape)}")
-    return strength.expand(len(ws))
-
-
 def distinct_rows(ws: Tensor) -> Tensor:
     """ws [N, L, w_dim], or its first row [N, 1, w_dim] where all rows are alike (latents of W)."""
     first = ws[:, :1]
@@ -323,13 +297,3 @@ def retarget(condition: Tensor, generator: torch.Generator) -> Tensor:
     chosen = torch.randint(condition.shape[1], (len(condition), 1), generator=generator)
     value = torch.rand(len(condition), 1, generator=generator)
     return condition.detach().scatter(1, chosen.to(condition.device), value.to(condition))
-
-
-def digest(*tensors: Tensor) -> str:
-    """sha256 of the tensors' bytes."""
-    return sha256(*(tensor.detach().cpu().numpy() for tensor in tensors))
-
-
-def columns_of(names: Sequence[str]) -> list[int]:
-    """Positions of attributes among the 40."""
-    return [attribute_index(name) for name in names]

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from hfld import checkpoints
 from hfld.attributes import ATTRIBUTES, attribute_index, index_of
-from hfld.editors.base import Bank, Score, shift
+from hfld.editors.base import Bank, Score, read_editor, shift
 
 FARTHEST = 5.0
 """A strength of 1 is at most this many probes, however little the attribute moves."""
@@ -92,9 +92,8 @@ def choose_labels(
 class UnsupervisedEditor(ABC):
     """Editor of labelled directions: `find` finds steps, held-out latents give them names.
 
-    Strength, units="score": the change of the attribute's score that is asked for, as for T; 1 is the native
-    strength extrapolated from the change measured at the probe. units="native": the method's own, with the
-    sign that raises the attribute.
+    The strength of an edit is the change of the attribute's score that is asked for, as for T: 1 is the
+    strength of `move` that is extrapolated from the change measured at the probe.
     """
 
     name: str
@@ -106,13 +105,10 @@ class UnsupervisedEditor(ABC):
         directions: int = 20,  # how many are kept and named
         probe: float = 3.0,  # tried strength, in standard deviations of W along the direction
         least: float = 0.5,  # see `choose_labels`
-        units: Literal["score", "native"] = "score",
         progress: bool = False,
     ) -> None:
-        if units not in ("score", "native"):
-            raise ValueError(f"units must be 'score' or 'native', not {units!r}")
         self.validation, self.progress = validation, progress
-        self.directions, self.probe, self.least, self.units = directions, probe, least, units
+        self.directions, self.probe, self.least = directions, probe, least
         self.layers: dict[str, tuple[int, int]] = {}
         self.labels: dict[str, Label] = {}
         self.tensors: dict[str, Tensor] = {}
@@ -124,7 +120,7 @@ class UnsupervisedEditor(ABC):
         """
 
     def fit(self, bank: Bank) -> Self:
-        """Find directions and name them; an editor that was loaded without `validation` stays as it is."""
+        """Find directions and name them; an editor that was loaded stays as it is."""
         if self.validation is None:
             if self.labels:
                 return self
@@ -190,8 +186,7 @@ class UnsupervisedEditor(ABC):
     def edit(self, ws: Tensor, attribute: str, strength: float | Tensor) -> Tensor:
         """ws moved along the direction that stands for the attribute."""
         label = self.label(attribute)
-        factor = label.sign * (label.unit if self.units == "score" else 1.0)
-        return self.move(ws, label.direction, factor * strength, label.layers)
+        return self.move(ws, label.direction, label.sign * label.unit * strength, label.layers)
 
     def label(self, attribute: str) -> Label:
         """The direction that stands for an attribute."""
@@ -208,8 +203,8 @@ class UnsupervisedEditor(ABC):
         return [(ATTRIBUTES[k], float(changes[k])) for k in order]
 
     def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor that are saved."""
-        return {name: getattr(self, name) for name in ("directions", "probe", "least", "units")}
+        """How the directions were found, for the file."""
+        return {name: getattr(self, name) for name in ("directions", "probe", "least")}
 
     def save(self, path: Path | str) -> None:
         """Tensors and JSON in one safetensors file."""
@@ -218,13 +213,10 @@ class UnsupervisedEditor(ABC):
         checkpoints.save(path, self.tensors, {"editor": self.name, **metadata})
 
     @classmethod
-    def load(cls, path: Path | str, *, validation: Validation | None = None) -> Self:
-        """The editor in a file; with `validation` it can be fitted again."""
-        tensors, metadata = checkpoints.load(path, command="make benchmark")
-        if metadata.get("editor") != cls.name:
-            raise ValueError(f"{path} holds {metadata.get('editor', 'no editor')}, not {cls.name}")
-        editor = cls(validation=validation, **metadata["settings"])
-        editor.tensors = tensors
+    def load(cls, path: Path | str) -> Self:
+        """The editor in a file, to edit with."""
+        editor = cls()
+        editor.tensors, metadata = read_editor(path, cls.name)
         editor.layers = {name: tuple(rows) for name, rows in metadata["layers"].items()}
         editor.labels = {name: Label(**label) for name, label in metadata["labels"].items()}
         return editor

@@ -3,7 +3,7 @@
 editors = editors_of(config, weights=paths.weights, models=models)
 measures = Measures(evaluator.judges.attributes, LatentDensity.of(models))
 rows, matches = evaluate(evaluator, test, editors, config.attributes, validation=validation,
-                         comparisons=comparisons(editors), pairs_of=measures.pairs)
+                         comparisons=comparisons(editors), measure=measures.read)
 """
 
 import platform
@@ -20,46 +20,40 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from hfld.attributes import EMOTIONS, OUTER_EYE_CORNERS, REGIONS, attribute_index
+from hfld.attributes import REGIONS
 from hfld.config import BenchmarkConfig, Profile
 from hfld.editors import Editor, ExpressionLock, directions_file, editor_file, make_editor
 from hfld.evaluation import editor_checks
 from hfld.evaluation.evaluator import Evaluator, Latents, Pairs
-from hfld.evaluation.judges import Readings
 from hfld.evaluation.quantities import inter_ocular
 from hfld.evaluation.rows import COMPARISON
-from hfld.images import sha256, to_tensor, to_uint8
+from hfld.images import sha256, to_tensor
 from hfld.models import Models
 
-LOCK = "_lock"
-TERM = "_hfld"
-NOSE_TIP = 54
-"""The last point of the bridge."""
-EXPRESSIONS = ("happy", "surprise", "angry", "sad", "fear", "disgust")
-FIGURES = {"figure5": "Black_Hair", "figure6": "Bald"}
-"""The edits of the paper's Figures 5 and 6."""
+LOCK_SUFFIX = "_lock"
+TERM_SUFFIX = "_hfld"
 
 
 def editors_of(config: BenchmarkConfig, *, weights: Path, models: Models) -> dict[str, Editor]:
-    """method -> fitted editor; X_lock is X inside an ExpressionLock as the config describes it."""
+    """method -> fitted editor; X_lock is X inside an ExpressionLock."""
     editors: dict[str, Editor] = {}
     for method in config.methods:
-        editor = make_editor(method.removesuffix(LOCK), weights=weights, seed=config.seed, models=models)
-        if method.endswith(LOCK):
-            editor = ExpressionLock(
-                editor, models, mode=config.lock, steps=config.lock_steps, seed=config.seed
-            )
+        editor = make_editor(
+            method.removesuffix(LOCK_SUFFIX), weights=weights, seed=config.seed, models=models
+        )
+        if method.endswith(LOCK_SUFFIX):
+            editor = ExpressionLock(editor, models, steps=config.lock_steps)
         editors[method] = editor
     return editors
 
 
-def made_with(evaluator: Evaluator, methods: Iterable[str], *, world: Path, weights: Path) -> dict[str, Any]:
+def provenance(evaluator: Evaluator, methods: Iterable[str], *, world: Path, weights: Path) -> dict[str, Any]:
     """sha256 of every weight file behind the numbers, and the versions of what computed them.
 
     world: the folder of the frozen networks (profile.paths.world); weights: that of the trained ones.
     """
     files = sorted(Path(world).glob("judge_*.safetensors"))
-    for method in dict.fromkeys(method.removesuffix(LOCK) for method in methods):
+    for method in dict.fromkeys(method.removesuffix(LOCK_SUFFIX) for method in methods):
         source = "baseline" if method == "random" else method  # as long as the baseline's
         files += [directions_file(weights, source), editor_file(weights, source)]
     found = {path.stem: sha256(path) for path in files if path.is_file()}
@@ -77,7 +71,7 @@ def comparisons(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
     methods = list(methods)
     pairs = {}
     for method in methods:
-        plain = method.removesuffix(TERM).removesuffix(LOCK)
+        plain = method.removesuffix(TERM_SUFFIX).removesuffix(LOCK_SUFFIX)
         if plain != method and plain in methods:
             pairs[f"{method} - {plain}"] = (plain, method)
     others = [method for method in methods if method not in ("baseline", "hfld")]
@@ -170,44 +164,34 @@ class Measures:
     perceptual: nn.Module  # a convolutional network that trained no editor
     density: LatentDensity
 
-    def pairs(self, evaluator: Evaluator, latents: Latents, attribute: str) -> "BenchmarkPairs":
-        """For `pairs_of` of hfld.evaluation."""
-        pairs = BenchmarkPairs(evaluator, latents, attribute)
-        pairs.measures = self
-        return pairs
-
-
-class BenchmarkPairs(Pairs):
-    """Adds landmark_nme by region (percent of the distance between the outer eye corners),
-    perceptual_distance of x0 and x1, and latent_log_likelihood, the mean of both.
-    """
-
-    measures: Measures
-
-    def quantities(self, zero: Readings, one: Readings, pixels=None) -> dict[str, np.ndarray]:
-        values = super().quantities(zero, one, pixels)
-        unit = self.evaluator.size * inter_ocular(self.latents.readings.landmarks) / 100
-        return values | {
-            f"landmark_nme:{region}": values[f"landmark_drift_px:{region}"] / unit for region in REGIONS
-        }
+    def read(
+        self,
+        pairs: Pairs,
+        values: Mapping[str, np.ndarray],  # what is known of the pair
+        images: Sequence[np.ndarray],
+        pair_of_ws: Sequence[Tensor] | None,
+    ) -> dict[str, np.ndarray]:
+        """landmark_nme by region (percent of the distance between the outer eye corners), perceptual_distance
+        of x0 and x1, and latent_log_likelihood, the mean of both.
+        """
+        evaluator = pairs.evaluator
+        unit = evaluator.size * inter_ocular(pairs.latents.readings.landmarks) / 100
+        found = {f"landmark_nme:{name}": values[f"landmark_drift_px:{name}"] / unit for name in REGIONS}
+        found["perceptual_distance"] = self._distances(evaluator, *images)
+        if pair_of_ws is not None:
+            likely = [self.density.log_likelihood(ws) for ws in pair_of_ws]
+            found["latent_log_likelihood"] = np.mean(likely, axis=0)
+        return found
 
     @torch.inference_mode()
-    def further(
-        self, images: Sequence[np.ndarray], pair_of_ws: Sequence[Tensor] | None = None
-    ) -> dict[str, np.ndarray]:
-        evaluator, distances = self.evaluator, []
-        for start in range(0, len(images[0]), evaluator.batch):
-            pair = [
-                to_tensor(part[start : start + evaluator.batch]).to(evaluator.models.device)
-                for part in images
-            ]
+    def _distances(self, evaluator: Evaluator, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        distances = []
+        for start in range(0, len(first), evaluator.batch):
+            batch = slice(start, start + evaluator.batch)
+            pair = [to_tensor(part[batch]).to(evaluator.models.device) for part in (first, second)]
             with evaluator.context():
-                distances.append(perceptual_distance(self.measures.perceptual, *pair).cpu())
-        values = {"perceptual_distance": torch.cat(distances).double().numpy()}
-        if pair_of_ws is not None:
-            likely = [self.measures.density.log_likelihood(ws) for ws in pair_of_ws]
-            values["latent_log_likelihood"] = np.mean(likely, axis=0)
-        return values
+                distances.append(perceptual_distance(self.perceptual, *pair).cpu())
+        return torch.cat(distances).double().numpy()
 
 
 def time_edits(
@@ -231,63 +215,15 @@ def time_edits(
         for i in range(repeats + 1):  # the first one warms up
             part = latents[i * batch : (i + 1) * batch]
             started = time.perf_counter()
-            evaluator.edited(part, editor, attribute, 1.0).cpu()
+            evaluator.edit(part, editor, attribute, 1.0).cpu()
             taken.append(1000 * (time.perf_counter() - started) / batch)
         taken = taken[1:]
         rows.append((method, median(taken), min(taken), max(taken), repeats))
     return pd.DataFrame(rows, columns=["method", "value", "lo", "hi", "n"])
 
 
-def with_times(rows: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+def add_times(rows: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
     """The rows of `evaluate`, and quantity edit_ms in every strength and attribute."""
-    unknown = dict.fromkeys(("p", "p_holm", "paper"), np.nan)
-    cells = rows[["strength", "attribute"]].drop_duplicates().to_dict("records")
-    more = [
-        {**cell, "quantity": "edit_ms", "dropped": 0, **unknown, **row}
-        for cell in cells
-        for row in times.to_dict("records")
-    ]
-    return pd.DataFrame(rows.to_dict("records") + more)[list(rows.columns)]
-
-
-def choose_faces(readings: Readings, count: int) -> tuple[list[int], list[str]]:
-    """Positions and names of the faces in Figures 5 and 6, each another one, by this rule:
-
-    the heads turned farthest to either side (the tip of the nose between the outer eye corners), then the
-    strongest happy, surprise, angry, sad, fear and disgust, then the first ones that are left.
-    """
-    if not 1 <= count <= len(readings):
-        raise ValueError(f"count must be from 1 to {len(readings)}, not {count}")
-    eyes = readings.landmarks[:, list(OUTER_EYE_CORNERS)]
-    turn = (readings.landmarks[:, NOSE_TIP, 0] - eyes[..., 0].mean(1)) / inter_ocular(readings.landmarks)
-    rules = {"head left": -turn, "head right": turn}
-    rules |= {name: readings.emotions[:, EMOTIONS.index(name)] for name in EXPRESSIONS}
-    chosen: dict[int, str] = {}
-    for name, values in rules.items():
-        order = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")
-        chosen[next(int(i) for i in order if int(i) not in chosen)] = name
-        if len(chosen) == min(count, len(readings)):
-            break
-    for i in range(len(readings)):
-        if len(chosen) < count:
-            chosen.setdefault(i, f"latent {i}")
-    return list(chosen), list(chosen.values())
-
-
-def edited_faces(
-    evaluator: Evaluator,
-    faces: Latents,
-    editors: Mapping[str, Editor],
-    attribute: str,
-    *,
-    factors: Mapping[tuple[str, str], float] | None = None,  # (attribute, method) -> matched factor
-) -> dict[str, np.ndarray]:
-    """Images [N, H, W, 3] by method, "original" first: every face's attribute taken to its other side, to 1
-    where the regressor reads less than .5 and to 0 elsewhere.
-    """
-    target = (faces.scores[:, attribute_index(attribute)] < 0.5).to(faces.scores)
-    made = {"original": faces.images}
-    for method, editor in editors.items():
-        ws = evaluator.edited(faces, editor, attribute, target, (factors or {}).get((attribute, method), 1.0))
-        made[method] = np.concatenate([to_uint8(x) for x in evaluator.images(ws)])
-    return made
+    cells = rows[["strength", "attribute"]].drop_duplicates()
+    more = cells.merge(times, how="cross").assign(quantity="edit_ms", dropped=0)
+    return pd.concat([rows, more], ignore_index=True)

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hfld.attributes import ATTRIBUTES, attribute_index
+from hfld.attributes import ATTRIBUTES
 from hfld.config import Profile
 from hfld.editors import Editor, GanSpace, InterFaceGan, TrainedEditor
 from hfld.editors.unsupervised import UnsupervisedEditor
-from hfld.evaluation.evaluator import TARGETS, Evaluator, Latents
-from hfld.evaluation.judges import read
+from hfld.evaluation.evaluator import Evaluator, Latents
 
 FLAT = 0.05
 """A loss is flat if the last fifth of the steps brought no more than this share of its whole fall, and still
@@ -32,12 +31,6 @@ def fitting_profile(profile: Profile) -> Profile:
     return replace(profile, directions=replace(profile.directions, attributes=profile.tables.attributes))
 
 
-def settings_of(profile: Profile, method: str) -> dict[str, Any]:
-    """The sections of the profile that `method` is fitted with, as one mapping."""
-    own = getattr(profile, method.removesuffix("_hfld"), None)
-    return {**vars(profile.editors), **(vars(own) if own is not None else {})}
-
-
 def curve(editor: Editor) -> pd.DataFrame:
     """part, step, total, and the terms of a loss. Where nothing is trained: what was found, in place of a
     loss (the share of variance or eigenvalue by direction, the held-out accuracy by attribute).
@@ -54,8 +47,8 @@ def curve(editor: Editor) -> pd.DataFrame:
             for row in _numbered(f"eigenvalues of rows {layers}", part)
         ]
     elif isinstance(editor, InterFaceGan):
-        accuracy = [editor.boundary(name).validation_accuracy for name in editor.boundaries]
-        rows = _numbered("held-out accuracy", [np.nan if a is None else a for a in accuracy])
+        found = editor.boundaries.values()
+        rows = _numbered("held-out accuracy", [boundary.validation_accuracy for boundary in found])
     else:
         rows = []
     return pd.DataFrame(rows, columns=None if rows else ["part", "step", "total"])
@@ -115,28 +108,31 @@ def check_targets(
     attributes: Sequence[str],
     *,
     least: float,  # change of the tuning judge's score between targets 0 and 1
-    factors: Sequence[float] = FACTORS,
 ) -> pd.DataFrame:
     """attribute, native, best, factor, regressor, exact, moves, reason: does it move its target?
 
     `native` and `best` are the tuning judge's signed mean change, at the editor's own strength and at the
-    best of `factors` times it; `regressor` what the scores that it learns from make of the native edit;
+    best of FACTORS times it; `regressor` what the scores that it learns from make of the native edit;
     `exact` what the judge makes of the exact edit, where there is one.
     """
     rows = []
     for attribute in attributes:
         change = evaluator.tuned_change(validation, editor, attribute)
         tried = {}
-        for factor in factors:
+        for factor in FACTORS:
             tried[factor] = change(factor)
             if tried[factor] >= least:
                 break
         factor = max(tried, key=tried.__getitem__)
         found = {
-            "native": tried[factors[0]],
+            "native": tried[1.0],
             "best": tried[factor],
             "factor": factor,
-            "regressor": _regressor_change(evaluator, validation, editor, attribute),
+            "regressor": evaluator.mean_change(
+                evaluator.models.regressor,
+                evaluator.edit_both_ways(validation, editor, attribute),
+                attribute,
+            ),
             "exact": _exact_change(evaluator, validation, attribute),
         }
         moves = found["best"] >= least
@@ -158,26 +154,10 @@ def _reason(found: dict[str, float], moves: bool, least: float) -> str:
     return f"too weak: {best:.2f} at most, at {factor:g} times its own strength"
 
 
-def _regressor_change(evaluator: Evaluator, latents: Latents, editor: Editor, attribute: str) -> float:
-    k = attribute_index(attribute)
-    means = []
-    for target in TARGETS:
-        ws = evaluator.edited(latents, editor, attribute, target)
-        scores = [read(evaluator.models.regressor, x, evaluator.context)[:, k] for x in evaluator.images(ws)]
-        means.append(torch.cat(scores).mean().item())
-    return means[1] - means[0]
-
-
 def _exact_change(evaluator: Evaluator, latents: Latents, attribute: str) -> float:
     if evaluator.world is None:
         return float("nan")
-    k = attribute_index(attribute)
-    means = []
-    for target in TARGETS:
-        ws = evaluator.ws(evaluator.world.counterfactual(latents.z, attribute, target))
-        scores = [read(evaluator.judges.tuning, x, evaluator.context)[:, k] for x in evaluator.images(ws)]
-        means.append(torch.cat(scores).mean().item())
-    return means[1] - means[0]
+    return evaluator.mean_change(evaluator.judges.tuning, evaluator.oracle(latents, attribute), attribute)
 
 
 def report(method: str, editor: Editor, checks: pd.DataFrame, *, seconds: float) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from hfld.attributes import ATTRIBUTES, attribute_index
-from hfld.config import Profile, load_profile
+from hfld.attributes import attribute_index
+from hfld.config import Profile
 from hfld.editors import Editor, strength_for
 from hfld.evaluation.judges import Context, Judges, Readings, check_independent, read
 from hfld.evaluation.matching import Match, match_strengths
@@ -48,9 +48,7 @@ class Latents:
     def __len__(self) -> int:
         return len(self.z)
 
-    def __getitem__(self, index: int | slice | np.ndarray) -> "Latents":
-        """The chosen latents; an int gives a batch of one."""
-        index = [index] if isinstance(index, (int, np.integer)) else index
+    def __getitem__(self, index: slice | Sequence[int]) -> "Latents":
         parts = (self.readings, self.truth)
         readings, truth = (None if part is None else part[index] for part in parts)
         return Latents(self.z[index], self.ws[index], self.scores[index], self.images[index], readings, truth)
@@ -69,9 +67,8 @@ class Evaluator:
     progress: bool = True
 
     @classmethod
-    def of(cls, profile: Profile | str) -> "Evaluator":
-        """The networks, judges and truth of a profile (or its name)."""
-        profile = load_profile(profile) if isinstance(profile, str) else profile
+    def of(cls, profile: Profile) -> "Evaluator":
+        """The networks, judges and truth of a profile."""
         models = Models.of(profile)
         return cls(
             models,
@@ -115,16 +112,17 @@ class Evaluator:
     @torch.inference_mode()
     def images(self, ws: Tensor, label: str | None = None) -> Iterator[Tensor]:
         """G(ws) in batches [b, 3, H, W], float32 in [-1, 1], with the fixed noise."""
-        batches: Iterable[Tensor] = ws.split(self.batch)
-        if label is not None and self.progress:
-            batches = tqdm(batches, desc=label, leave=False)
-        for part in batches:
+        for part in self.progress_bar(ws.split(self.batch), label):
             with self.context():
                 x = self.models.images(part)
             yield x.float().clamp_(-1, 1)
 
+    def progress_bar(self, items: Iterable, label: str | None) -> Iterable:
+        """The items, counted on a bar of that label while they are used."""
+        return tqdm(items, desc=label, leave=False, disable=label is None or not self.progress)
+
     @torch.inference_mode()
-    def edited(
+    def edit(
         self,
         latents: Latents,
         editor: Editor,
@@ -136,17 +134,31 @@ class Evaluator:
         scores = latents.scores[:, attribute_index(attribute)]
         return editor.edit(latents.ws, attribute, strength_for(target, scores, factor))
 
+    def edit_both_ways(
+        self, latents: Latents, editor: Editor, attribute: str, factor: float = 1.0
+    ) -> list[Tensor]:
+        """ws after the edits to target 0 and to target 1."""
+        return [self.edit(latents, editor, attribute, target, factor) for target in TARGETS]
+
+    def oracle(self, latents: Latents, attribute: str) -> list[Tensor]:
+        """ws of the exact counterfactuals at 0 and 1, in a world that knows them."""
+        return [self.ws(self.world.counterfactual(latents.z, attribute, target)) for target in TARGETS]
+
+    def mean_change(self, network: nn.Module, pair_of_ws: Sequence[Tensor], attribute: str) -> float:
+        """By how much a network's mean score of the attribute rises from the first ws to the second."""
+        k = attribute_index(attribute)
+        first, second = (
+            torch.cat([read(network, x, self.context)[:, k] for x in self.images(ws)]).mean().item()
+            for ws in pair_of_ws
+        )
+        return second - first
+
     def tuned_change(self, latents: Latents, editor: Editor, attribute: str) -> Callable[[float], float]:
         """factor -> signed mean target change between targets 0 and 1, as the *tuning* judge reads it."""
-        k = attribute_index(attribute)
 
         def change(factor: float) -> float:
-            means = []
-            for target in TARGETS:
-                ws = self.edited(latents, editor, attribute, target, factor)
-                scores = [read(self.judges.tuning, x, self.context)[:, k] for x in self.images(ws)]
-                means.append(torch.cat(scores).mean().item())
-            return means[1] - means[0]
+            pair = self.edit_both_ways(latents, editor, attribute, factor)
+            return self.mean_change(self.judges.tuning, pair, attribute)
 
         return change
 
@@ -164,39 +176,66 @@ class Evaluator:
         return Readings.concatenate([self.judges.measure(x, self.context) for x in images.split(self.batch)])
 
 
-class Pairs:
-    """The readings of x0 and x1 at one attribute, each made once; `at` takes ws at both targets."""
+Measure = Callable[
+    ["Pairs", Mapping[str, np.ndarray], Sequence[np.ndarray], Sequence[Tensor] | None],
+    Mapping[str, np.ndarray],
+]
+"""(pairs, quantities so far, images x0 and x1, their ws if they have any) -> further quantities, [N] each."""
 
-    def __init__(self, evaluator: Evaluator, latents: Latents, attribute: str) -> None:
-        self.evaluator, self.latents, self.attribute = evaluator, latents, attribute
+
+class Pairs:
+    """The readings of x0 and x1 at one attribute, each made once."""
+
+    def __init__(
+        self, evaluator: Evaluator, latents: Latents, attribute: str, measure: Measure | None = None
+    ) -> None:
+        self.evaluator, self.latents, self.attribute, self.measure = evaluator, latents, attribute, measure
         self.truth: tuple[Truth, Truth] | None = None
         if evaluator.world is not None:
-            self.counterfactual_z = [evaluator.world.counterfactual(latents.z, attribute, t) for t in TARGETS]
-            self.truth = tuple(evaluator.world.truth(z) for z in self.counterfactual_z)
+            exact = [evaluator.world.counterfactual(latents.z, attribute, target) for target in TARGETS]
+            self.truth = tuple(evaluator.world.truth(z) for z in exact)
 
-    def quantities(self, zero: Readings, one: Readings, pixels=None) -> dict[str, np.ndarray]:
-        """Quantities of a pair against the original's readings."""
-        return pair_quantities(
-            self.attribute,
-            self.latents.readings,
-            zero,
-            one,
-            size=self.evaluator.size,
-            truth=self.truth,
-            pixels=None if pixels is None else np.stack(pixels, axis=1),
-        )
+    def edit(self, editor: Editor, factor: float = 1.0) -> dict[str, np.ndarray]:
+        """Quantities of an editor's edits."""
+        return self.at(self.evaluator.edit_both_ways(self.latents, editor, self.attribute, factor))
 
     def at(self, pair_of_ws: Sequence[Tensor]) -> dict[str, np.ndarray]:
         """Quantities of the images at two sets of ws (target 0, target 1)."""
         readings, images = zip(*map(self.evaluator.judge, pair_of_ws), strict=True)
-        values = self.quantities(*readings, pixels=self._pixels(images))
-        return values | self.further(images, pair_of_ws)
+        return self.quantities(readings, images, pair_of_ws, self._pixels(images))
 
-    def further(
-        self, images: Sequence[np.ndarray], pair_of_ws: Sequence[Tensor] | None = None
+    def fixed(self) -> dict[str, dict[str, np.ndarray]]:
+        """The mandatory rows that have no strength: none, and where the truth is known oracle and floor."""
+        same = self.latents
+        twice = [same.images] * 2
+        none = self.quantities([same.readings] * 2, twice, [same.ws] * 2, self._pixels(twice))
+        if self.truth is None:
+            return {"none": none}
+        readings = [self.evaluator.judge_rendered(exact) for exact in self.truth]
+        drawn, exactly = [exact.images for exact in self.truth], [np.zeros(len(same))] * 2
+        return {
+            "none": none,
+            "oracle": self.at(self.evaluator.oracle(same, self.attribute)),
+            "floor": self.quantities(readings, drawn, None, exactly),
+        }
+
+    def quantities(
+        self,
+        readings: Sequence[Readings],  # of x0 and x1, as all that follows
+        images: Sequence[np.ndarray],
+        pair_of_ws: Sequence[Tensor] | None,  # None: rendered, without latents
+        pixels: Sequence[np.ndarray] | None,
     ) -> dict[str, np.ndarray]:
-        """Quantities of a subclass, from x0 and x1, and from their latents where they have any."""
-        return {}
+        """Quantities of a pair against the original's readings, and those of `measure`."""
+        values = pair_quantities(
+            self.attribute,
+            self.latents.readings,
+            *readings,
+            size=self.evaluator.size,
+            truth=self.truth,
+            pixels=None if pixels is None else np.stack(pixels, axis=1),
+        )
+        return values if self.measure is None else values | self.measure(self, values, images, pair_of_ws)
 
     def _pixels(self, images: Sequence[np.ndarray]) -> list[np.ndarray] | None:
         if self.truth is None:
@@ -207,31 +246,6 @@ class Pairs:
             for x, exact in zip(images, self.truth, strict=True)
         ]
 
-    def edit(self, editor: Editor, factor: float = 1.0) -> dict[str, np.ndarray]:
-        """Quantities of an editor's edits."""
-        return self.at(
-            [
-                self.evaluator.edited(self.latents, editor, self.attribute, target, factor)
-                for target in TARGETS
-            ]
-        )
-
-    def fixed(self) -> dict[str, dict[str, np.ndarray]]:
-        """The mandatory rows that have no strength: none, and where the truth is known oracle and floor."""
-        twice, readings = [self.latents.images] * 2, [self.latents.readings] * 2
-        none = self.quantities(*readings, self._pixels(twice)) | self.further(twice, [self.latents.ws] * 2)
-        if self.truth is None:
-            return {"none": none}
-        oracle = [self.evaluator.ws(z) for z in self.counterfactual_z]
-        floor = [self.evaluator.judge_rendered(exact) for exact in self.truth]
-        exactly = [np.zeros(len(self.latents))] * 2
-        drawn = self.further([exact.images for exact in self.truth])
-        return {
-            "none": none,
-            "oracle": self.at(oracle),
-            "floor": self.quantities(*floor, pixels=exactly) | drawn,
-        }
-
 
 def evaluate(
     evaluator: Evaluator,
@@ -241,9 +255,8 @@ def evaluate(
     *,
     validation: Latents | None = None,  # disjoint from `test`; None: native strength only
     reference: tuple[str, str] = COMPARISON,  # the two methods whose weaker one sets the matched change
-    comparisons: Mapping[str, tuple[str, str]]
-    | None = None,  # further ones, see hfld.evaluation.rows.rows_of
-    pairs_of: type[Pairs] | Callable[[Evaluator, Latents, str], Pairs] = Pairs,
+    comparisons: Mapping[str, tuple[str, str]] | None = None,  # further ones, see `rows_of`
+    measure: Measure | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -251,66 +264,35 @@ def evaluate(
 
     Raises ValueError for unknown attributes and for validation latents that are also test latents.
     """
-    for attribute in attributes:
-        attribute_index(attribute)
-    if test.readings is None:
-        raise ValueError("the test latents are not judged; make them with judged=True")
-    if validation is not None and len(_common(test.z, validation.z)):
-        raise ValueError("validation and test latents overlap; give them different seeds")
+    _check(test, validation, attributes)
     editors = {name: editor for name, editor in editors.items() if name != "none"}  # always there, unedited
     counts = resampling_counts(len(test), resamples=resamples, seed=seed)
     rows: list[dict] = []
     matches: list[Match] = []
-    passes = (1 + len(editors)) * (1 if validation is None else 2)
-    bar = tqdm(total=len(attributes) * passes, desc="edits", unit="edit", disable=not evaluator.progress)
     for attribute in attributes:
-        bar.set_postfix_str(attribute)
-        pairs = pairs_of(evaluator, test, attribute)
+        pairs = Pairs(evaluator, test, attribute, measure)
         fixed = pairs.fixed()
-        bar.update()
-        native = {}
-        for method, editor in editors.items():
-            native[method] = pairs.edit(editor)
-            bar.update()
-        strengths = {"native": native}
+        counted = evaluator.progress_bar(editors.items(), f"{attribute}, native")
+        strengths = {"native": {method: pairs.edit(editor) for method, editor in counted}}
         if validation is not None:
             found = match_strengths(
-                {
-                    name: evaluator.tuned_change(validation, editor, attribute)
-                    for name, editor in editors.items()
-                },
+                {name: evaluator.tuned_change(validation, one, attribute) for name, one in editors.items()},
                 attribute=attribute,
                 reference=reference,
             )
             matches += found.values()
-            bar.update()
-            strengths["matched"] = {}
-            for method, match in found.items():
-                reused = match.factor == 1  # the same images
-                edits = native[method] if reused else pairs.edit(editors[method], match.factor)
-                strengths["matched"][method] = edits
-                bar.update()
+            counted = evaluator.progress_bar(found.items(), f"{attribute}, matched")
+            strengths["matched"] = {
+                method: strengths["native"][method]  # the same images
+                if match.factor == 1
+                else pairs.edit(editors[method], match.factor)
+                for method, match in counted
+            }
         for strength, edits in strengths.items():
             named = {"attribute": attribute, "strength": strength, "counts": counts}
             rows += rows_of(edits | fixed, comparison=reference, further=comparisons, **named)
-    bar.close()
     frame = finish(rows)
     return frame, _with_residuals(pd.DataFrame([match.__dict__ for match in matches]), frame, reference)
-
-
-def survey(
-    evaluator: Evaluator,
-    latents: Latents,
-    editors: Mapping[str, Editor],
-    *,
-    attributes: Sequence[str] = ATTRIBUTES,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Native rows for all 40 attributes over few latents: the baseline's disturbance against floor and
-    oracle.
-    """
-    return evaluate(evaluator, latents, editors, attributes, resamples=resamples, seed=seed)[0]
 
 
 def curves(
@@ -320,15 +302,14 @@ def curves(
     attributes: Sequence[str],
     *,
     factors: Sequence[float] = (0.5, 1.0, 1.5),
-    pairs_of: type[Pairs] | Callable[[Evaluator, Latents, str], Pairs] = Pairs,
+    measure: Measure | None = None,
     resamples: int = 500,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Disturbance against achieved change: rows as `evaluate`, with `factor` in place of `strength`."""
-    counts = resampling_counts(len(latents), resamples=resamples, seed=seed)
+    counts = resampling_counts(len(latents), resamples=resamples)
     rows = []
-    for attribute in tqdm(attributes, desc="curves", disable=not evaluator.progress):
-        pairs = pairs_of(evaluator, latents, attribute)
+    for attribute in evaluator.progress_bar(attributes, "curves"):
+        pairs = Pairs(evaluator, latents, attribute, measure)
         for factor in factors:
             edits = {method: pairs.edit(editor, factor) for method, editor in editors.items()}
             rows += rows_of(edits, attribute=attribute, strength=f"{factor:g}", counts=counts)
@@ -344,25 +325,26 @@ def reportable(rows: pd.DataFrame, threshold: float = 0.5) -> tuple[list[str], p
     independent judge's score by more than `threshold`. Where no oracle exists, nothing is refused.
     """
     oracle = rows[(rows["method"] == "oracle") & (rows["quantity"] == "target_change")]
-    oracle = oracle.drop_duplicates("attribute").set_index("attribute")
-    table = []
-    for attribute in dict.fromkeys(rows["attribute"]):
-        if attribute not in oracle.index:
-            table.append((attribute, np.nan, np.nan, np.nan, True, "no exact counterfactual in this world"))
-            continue
-        value, lo, hi = oracle.loc[attribute, ["value", "lo", "hi"]]
-        passes = bool(value > threshold)
-        reason = (
-            f"oracle edit moves the judge by {value:.2f}, {'' if passes else 'not '}more than {threshold:g}"
-        )
-        table.append((attribute, value, lo, hi, passes, reason))
-    frame = pd.DataFrame(table, columns=["attribute", "oracle", "lo", "hi", "reportable", "reason"])
-    return frame.loc[frame["reportable"], "attribute"].tolist(), frame
+    oracle = oracle.drop_duplicates("attribute").set_index("attribute")[["value", "lo", "hi"]]
+    table = oracle.reindex(rows["attribute"].drop_duplicates()).rename(columns={"value": "oracle"})
+    table["reportable"] = ~(table["oracle"] <= threshold)  # also where there is no oracle
+    table["reason"] = [
+        "no exact counterfactual in this world"
+        if np.isnan(value)
+        else f"oracle edit moves the judge by {value:.2f}, {'' if passes else 'not '}more than {threshold:g}"
+        for value, passes in zip(table["oracle"], table["reportable"], strict=True)
+    ]
+    return table.index[table["reportable"]].tolist(), table.reset_index()
 
 
-def _common(first: np.ndarray, second: np.ndarray) -> set[bytes]:
-    rows = [{row.tobytes() for row in np.ascontiguousarray(z, dtype=np.float32)} for z in (first, second)]
-    return rows[0] & rows[1]
+def _check(test: Latents, validation: Latents | None, attributes: Sequence[str]) -> None:
+    for attribute in attributes:
+        attribute_index(attribute)
+    if test.readings is None:
+        raise ValueError("the test latents are not judged; make them with judged=True")
+    known = {z.tobytes() for z in test.z}
+    if validation is not None and any(z.tobytes() in known for z in validation.z):
+        raise ValueError("validation and test latents overlap; give them different seeds")
 
 
 def _with_residuals(matches: pd.DataFrame, rows: pd.DataFrame, reference: tuple[str, str]) -> pd.DataFrame:
@@ -370,12 +352,8 @@ def _with_residuals(matches: pd.DataFrame, rows: pd.DataFrame, reference: tuple[
     if matches.empty:
         return matches
     at = rows[(rows["strength"] == "matched") & (rows["quantity"] == "target_change")]
-    reached = at.set_index(["attribute", "method"])["value"]
-    keys = list(zip(matches["attribute"], matches["method"], strict=True))
-    matches["test"] = [reached[key] for key in keys]
+    reached = at[["attribute", "method", "value"]].rename(columns={"value": "test"})
+    matches = matches.merge(reached, how="left", on=["attribute", "method"], validate="one_to_one")
     weaker = matches[matches["method"].isin(reference) & (matches["native"] == matches["goal"])]
-    goal = {row.attribute: reached[row.attribute, row.method] for row in weaker.itertuples()}
-    matches["test_residual"] = [
-        change - goal[attribute] for (attribute, _), change in zip(keys, matches["test"], strict=True)
-    ]
-    return matches
+    goal = weaker.drop_duplicates("attribute", keep="last").set_index("attribute")["test"]
+    return matches.assign(test_residual=matches["test"] - matches["attribute"].map(goal))

@@ -88,15 +88,13 @@ class Judges:
         command: str = FETCH,  # what makes or fetches `folder`, for the errors
     ) -> "Judges":
         """The five judges from `folder` (profile.paths.world)."""
-        files = {field.name: f"judge_{field.name}" for field in fields(cls)} | {
-            "tuning": "judge_attributes_tuning"
+        files = {field.name: f"judge_{field.name}.safetensors" for field in fields(cls)}
+        files["tuning"] = "judge_attributes_tuning.safetensors"
+        networks = {
+            name: load_network(Path(folder) / file, device=device, command=command)
+            for name, file in files.items()
         }
-        return cls(
-            **{
-                name: load_network(Path(folder) / f"{file}.safetensors", device=device, command=command)
-                for name, file in files.items()
-            }
-        )
+        return cls(**networks)
 
     def named(self) -> dict[str, nn.Module]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -150,10 +148,8 @@ def state_hash(network: nn.Module) -> str:
     return sha256(*parts)
 
 
-def check_independent(judges: Judges, training: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Hashes of the judges; ValueError if one is a network of `training` (R, H, ...) or tunes and judges
-    both.
-    """
+def check_independent(judges: Judges, training: Mapping[str, nn.Module]) -> None:
+    """ValueError if a judge is a network of `training` (R, H, ...), or tunes and judges both."""
     hashes = {name: state_hash(network) for name, network in judges.named().items()}
     for name, network in training.items():
         trained = state_hash(network)
@@ -166,4 +162,3 @@ def check_independent(judges: Judges, training: Mapping[str, nn.Module]) -> dict
         raise ValueError(
             "judges 'tuning' and 'attributes' are the same: the tables' judge never tunes strengths"
         )
-    return hashes

@@ -8,7 +8,7 @@ makes no table.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-LEAST = 1 / 16  # factor that is tried of an edit that is past its peak
+SMALLEST_FACTOR = 1 / 16  # factor that is tried of an edit that is past its peak
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def find_factor(
         past_its_peak = half[1] > far[1]
         if past_its_peak:
             far = half
-            while far[1] < goal - tolerance and abs(far[0]) > LEAST:
+            while far[1] < goal - tolerance and abs(far[0]) > SMALLEST_FACTOR:
                 far = try_at(far[0] / 2)
         while not past_its_peak and far[1] < goal - tolerance and abs(far[0]) < cap:
             near, far = far, try_at(sign * min(2 * abs(far[0]), cap))

@@ -83,15 +83,37 @@ def pair_quantities(
     A side effect on an attribute that the counterfactual hides (bald: hair colours) is not scored: NaN. So is
     what needs a reading that failed: with one image of a pair, the whole pair is dropped.
     """
-    k = attribute_index(attribute)
-    values: dict[str, np.ndarray] = {}
-    signed = one.scores.astype(np.float64) - zero.scores
-    values["target_change"] = signed[:, k]
-    values["target_change_abs"] = np.abs(signed[:, k])
-    values["score_at_0"], values["score_at_1"] = zero.scores[:, k], one.scores[:, k]
-    crosses = (zero.scores[:, k] < 0.5) & (one.scores[:, k] > 0.5)
-    values["success"] = np.where(np.isfinite(signed[:, k]), crosses, np.nan)
+    edits = (zero, one)
+    values = _attribute_changes(attribute_index(attribute), zero.scores, one.scores, truth)
+    values |= {
+        f"emotion:{name}": np.abs(one.emotions[:, e].astype(np.float64) - zero.emotions[:, e])
+        for e, name in enumerate(EMOTIONS)
+    }
+    values["emotion_tvd"] = total_variation(zero.emotions, one.emotions)
+    values["label_keep"] = same_label(zero.emotions, one.emotions)
+    values["identity_cosine"] = cosine(zero.identity, one.identity)
+    values |= _landmark_drifts(original.landmarks, zero.landmarks, one.landmarks, size)
+    values |= _from_original(original, edits, size)
+    if truth is not None:
+        values |= _against_truth(edits, truth, size)
+    if pixels is not None:
+        values["counterfactual_pixel"] = pixels.mean(1)
+    return {name: np.asarray(value, np.float64) for name, value in values.items()}
 
+
+def _attribute_changes(
+    k: int, zero: np.ndarray, one: np.ndarray, truth: Sequence[Truth] | None
+) -> dict[str, np.ndarray]:
+    """Of the target k and of the others, from the scores [N, 40] of x0 and x1."""
+    signed = one.astype(np.float64) - zero
+    crosses = (zero[:, k] < 0.5) & (one[:, k] > 0.5)
+    values = {
+        "target_change": signed[:, k],
+        "target_change_abs": np.abs(signed[:, k]),
+        "score_at_0": zero[:, k],
+        "score_at_1": one[:, k],
+        "success": np.where(np.isfinite(signed[:, k]), crosses, np.nan),
+    }
     seen = np.ones(signed.shape, bool) if truth is None else truth[0].visible & truth[1].visible
     seen = np.where(np.arange(signed.shape[1]) == k, True, seen)
     for j, name in enumerate(ATTRIBUTES):
@@ -100,39 +122,31 @@ def pair_quantities(
     others = seen & (np.arange(signed.shape[1]) != k)
     values["other_attributes"] = _mean_where(np.abs(signed), others)
     kept = others if truth is None else others & (truth[0].labels == truth[1].labels)
-    same = np.where(np.isfinite(signed), (zero.scores > 0.5) == (one.scores > 0.5), np.nan)
+    same = np.where(np.isfinite(signed), (zero > 0.5) == (one > 0.5), np.nan)
     values["preservation"] = _mean_where(same, kept)
+    return values
 
-    for e, name in enumerate(EMOTIONS):
-        values[f"emotion:{name}"] = np.abs(one.emotions[:, e].astype(np.float64) - zero.emotions[:, e])
-    values["emotion_tvd"] = total_variation(zero.emotions, one.emotions)
-    values["label_keep"] = same_label(zero.emotions, one.emotions)
-    values["identity_cosine"] = cosine(zero.identity, one.identity)
 
-    values |= _by_region("landmark_drift_px", point_distance(zero.landmarks, one.landmarks, size))
-    aligned = point_distance(procrustes(one.landmarks, zero.landmarks), zero.landmarks, size)
+def _landmark_drifts(
+    original: np.ndarray, zero: np.ndarray, one: np.ndarray, size: int
+) -> dict[str, np.ndarray]:
+    """Between x0 and x1: as they are, without the motion of the whole head, and in units of the eyes."""
+    values = _by_region("landmark_drift_px", point_distance(zero, one, size))
+    aligned = point_distance(procrustes(one, zero), zero, size)
     values |= _by_region("landmark_drift_aligned_px", aligned)
-    eyes = inter_ocular(original.landmarks)
-    values["landmark_nme"] = 100 * point_distance(zero.landmarks, one.landmarks).mean(1) / eyes
+    values["landmark_nme"] = 100 * point_distance(zero, one).mean(1) / inter_ocular(original)
+    return values
 
-    edits = (zero, one)
-    values["landmark_drift_px_from_original"] = _average(
-        point_distance(original.landmarks, edit.landmarks, size).mean(1) for edit in edits
-    )
-    values["emotion_tvd_from_original"] = _average(
-        total_variation(original.emotions, edit.emotions) for edit in edits
-    )
-    values["label_keep_from_original"] = _average(
-        same_label(original.emotions, edit.emotions) for edit in edits
-    )
-    values["identity_cosine_from_original"] = _average(
-        cosine(original.identity, edit.identity) for edit in edits
-    )
-    if truth is not None:
-        values |= _against_truth(edits, truth, size)
-    if pixels is not None:
-        values["counterfactual_pixel"] = pixels.mean(1)
-    return {name: np.asarray(value, np.float64) for name, value in values.items()}
+
+def _from_original(original: Readings, edits: Sequence[Readings], size: int) -> dict[str, np.ndarray]:
+    """Distance to the original, averaged over x0 and x1."""
+    parts = {
+        "landmark_drift_px": lambda x: point_distance(original.landmarks, x.landmarks, size).mean(1),
+        "emotion_tvd": lambda x: total_variation(original.emotions, x.emotions),
+        "label_keep": lambda x: same_label(original.emotions, x.emotions),
+        "identity_cosine": lambda x: cosine(original.identity, x.identity),
+    }
+    return {f"{name}_from_original": _average(map(part, edits)) for name, part in parts.items()}
 
 
 def _against_truth(edits: Sequence[Readings], truth: Sequence[Truth], size: int) -> dict[str, np.ndarray]:

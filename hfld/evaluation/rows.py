@@ -39,11 +39,9 @@ def estimate(
     names = list(values)
     means = bootstrap_means(np.stack([values[name] for name in names], axis=1), counts)
     at = {name: i for i, name in enumerate(names)}
-    kinds = (("ratio", "change", lambda x: x), ("ratio_abs_mean", "signed", np.abs))
     parts = [means]
-    for label, source, form in kinds:
-        own = [at[f"{source}:{name}"] for name in ATTRIBUTES]
-        target = [at[f"{source}:{attribute}"]]
+    for label, source, form in (("ratio", "change", np.asarray), ("ratio_abs_mean", "signed", np.abs)):
+        own, target = [at[f"{source}:{name}"] for name in ATTRIBUTES], [at[f"{source}:{attribute}"]]
         parts.append(
             Estimates(
                 value=safe_ratio(form(means.value[own]), form(means.value[target])),
@@ -52,14 +50,8 @@ def estimate(
                 dropped=means.dropped[own],
             )
         )
-        names = names + [f"{label}:{name}" for name in ATTRIBUTES]
-    joined = Estimates(
-        value=np.concatenate([part.value for part in parts]),
-        draws=np.concatenate([part.draws for part in parts], axis=1),
-        n=np.concatenate([part.n for part in parts]),
-        dropped=np.concatenate([part.dropped for part in parts]),
-    )
-    return names, joined
+        names += [f"{label}:{name}" for name in ATTRIBUTES]
+    return names, Estimates(*(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))
 
 
 def rows_of(
@@ -78,14 +70,14 @@ def rows_of(
         rows += _rows(names, estimates, strength=strength, attribute=attribute, method=method)
     for name, (first, second) in {"difference": comparison, **(further or {})}.items():
         if first in readings and second in readings:
-            pair = (dict(readings[first]), dict(readings[second]))
-            rows += _compared(*pair, name=name, attribute=attribute, strength=strength, counts=counts)
+            key = {"name": name, "attribute": attribute, "strength": strength}
+            rows += _difference_rows(readings[first], readings[second], counts=counts, **key)
     return rows
 
 
-def _compared(
-    first: dict[str, np.ndarray],
-    second: dict[str, np.ndarray],
+def _difference_rows(
+    first: Mapping[str, np.ndarray],
+    second: Mapping[str, np.ndarray],
     *,
     name: str,
     attribute: str,
@@ -95,38 +87,25 @@ def _compared(
     """Rows `name`, and `relative` beside `difference`; a latent without a reading in either method is dropped
     from both.
     """
-    for quantity in first:
-        missing = ~(np.isfinite(first[quantity]) & np.isfinite(second[quantity]))
-        for side in (first, second):
-            side[quantity] = np.where(missing, np.nan, side[quantity])
-    names, a = estimate(first, attribute, counts)
-    _, b = estimate(second, attribute, counts)
-    difference = Estimates(value=b.value - a.value, draws=b.draws - a.draws, n=a.n, dropped=a.dropped)
-    p = p_values(difference.value, difference.draws)
+    known = {key: np.isfinite(first[key]) & np.isfinite(second[key]) for key in first}
+    (names, a), (_, b) = (
+        estimate({key: np.where(known[key], side[key], np.nan) for key in first}, attribute, counts)
+        for side in (first, second)
+    )
+    difference = a._replace(value=b.value - a.value, draws=b.draws - a.draws)
     key = {"strength": strength, "attribute": attribute}
-    rows = _rows(names, difference, method=name, p=p, **key)
+    rows = _rows(names, difference, method=name, p=p_values(difference.value, difference.draws), **key)
     if name != "difference":
         return rows
-    relative = Estimates(
-        value=100 * safe_ratio(difference.value, a.value),
-        draws=100 * safe_ratio(difference.draws, a.draws),
-        n=a.n,
-        dropped=a.dropped,
-    )
-    return rows + _rows(names, relative, method="relative", **key)
+    percent = [100 * safe_ratio(change, of) for change, of in zip(difference[:2], a[:2], strict=True)]
+    return rows + _rows(names, a._replace(value=percent[0], draws=percent[1]), method="relative", **key)
 
 
 def _rows(names: list[str], estimates: Estimates, p: np.ndarray | None = None, **key: str) -> list[dict]:
     lo, hi = interval(estimates.draws)
     p = np.full(len(names), np.nan) if p is None else p
-    columns = {
-        "value": estimates.value,
-        "lo": lo,
-        "hi": hi,
-        "n": estimates.n,
-        "dropped": estimates.dropped,
-        "p": p,
-    }
+    columns = {"value": estimates.value, "lo": lo, "hi": hi}
+    columns |= {"n": estimates.n, "dropped": estimates.dropped, "p": p}
     table = zip(*(column.tolist() for column in columns.values()), strict=True)
     return [
         {**key, "quantity": name, **dict(zip(columns, values, strict=True))}

@@ -6,24 +6,19 @@ for both methods. Missing values are NaN: a latent without a reading leaves the 
 dropped), never the resample.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
 
-@dataclass(frozen=True)
-class Estimates:
+class Estimates(NamedTuple):
     """Means of K quantities over N latents with their bootstrap draws."""
 
     value: np.ndarray  # [K]
     draws: np.ndarray  # [B, K]
     n: np.ndarray  # [K] latents behind the mean
     dropped: np.ndarray  # [K] latents without a reading
-
-    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Percentile interval, two arrays [K]."""
-        return interval(self.draws, level)
 
 
 def resampling_counts(n: int, resamples: int = 2000, seed: int = 0) -> np.ndarray:

@@ -15,16 +15,17 @@ from torch import Tensor
 from hfld.config import DirectionsConfig
 from hfld.editors import Editor, LinearEditor
 from hfld.evaluation.evaluator import Evaluator, Latents, evaluate
+from hfld.evaluation.rows import COMPARISON
 from hfld.losses import weight_for_pixel, weight_per_pixel
 from hfld.models import Models
 from hfld.training.directions import train_directions
 
-FACTORS = (0.0, 1 / 10, 1 / 3, 1.0, 10 / 3)
+WEIGHT_SHARES = (0.0, 1 / 10, 1 / 3, 1.0, 10 / 3)
 """Weights that a sweep tries, as shares of the profile's own; 0 is the baseline."""
 
-NORMAL = 1.96  # half of a 95 % interval in standard errors
+Z_95 = 1.96  # half of a 95 % interval in standard errors
 
-CURVE = ("target_change", "landmark_drift_px", "emotion_tvd")
+CURVE_QUANTITIES = ("target_change", "landmark_drift_px", "emotion_tvd")
 
 
 def sweep_landmark_weight(
@@ -34,39 +35,36 @@ def sweep_landmark_weight(
     attributes: Sequence[str],
     *,
     run_dir: Path,
-    per_pixel: Sequence[float] | None = None,  # None: around the profile's own
     resamples: int = 500,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Judge T of each weight at native strength.
+    """Judge T of each weight around the config's own, at native strength.
 
-    Rows (per_pixel, weight, attribute, quantity, value, lo, hi, n) with the quantities of CURVE.
+    Rows (per_pixel, weight, attribute, quantity, value, lo, hi, n) with the quantities of CURVE_QUANTITIES.
     """
-    if per_pixel is None:
-        per_pixel = around(config)
     weights = {
-        value: weight_for_pixel(value, norm=config.landmark_norm, unit=config.landmark_unit)
-        for value in per_pixel
+        per_pixel: weight_for_pixel(per_pixel, norm=config.landmark_norm, unit=config.landmark_unit)
+        for per_pixel in weights_around(config)
     }
     editors: dict[str, Editor] = {}
-    for value, weight in weights.items():
+    for per_pixel, weight in weights.items():
         changed = replace(config, lambda_landmark=weight)
         trained = train_directions(
             evaluator.models, changed, method="hfld", run_dir=run_dir, progress=progress
         )
-        editors[str(value)] = LinearEditor(trained.T, trained.attributes)
+        editors[str(per_pixel)] = LinearEditor(trained.T, trained.attributes)
     rows, _ = evaluate(evaluator, validation, editors, attributes, resamples=resamples)
-    rows = rows[rows["quantity"].isin(CURVE) & rows["method"].isin(editors)]
+    rows = rows[rows["quantity"].isin(CURVE_QUANTITIES) & rows["method"].isin(editors)]
     rows = rows.assign(per_pixel=rows["method"].astype(float))
     rows["weight"] = rows["per_pixel"].map(weights)
     columns = ["per_pixel", "weight", "attribute", "quantity", "value", "lo", "hi", "n"]
     return rows[columns].sort_values(["attribute", "quantity", "per_pixel"], ignore_index=True)
 
 
-def around(config: DirectionsConfig) -> list[float]:
-    """FACTORS of the config's own weight, per pixel at 256 (hfld.losses.weight_per_pixel)."""
+def weights_around(config: DirectionsConfig) -> list[float]:
+    """WEIGHT_SHARES of the config's own weight, per pixel at 256 (hfld.losses.weight_per_pixel)."""
     own = weight_per_pixel(config.lambda_landmark, norm=config.landmark_norm, unit=config.landmark_unit)
-    return [float(f"{factor * own:.3g}") for factor in FACTORS]
+    return [float(f"{factor * own:.3g}") for factor in WEIGHT_SHARES]
 
 
 def kept_change(rows: pd.DataFrame) -> pd.DataFrame:
@@ -80,7 +78,7 @@ def kept_change(rows: pd.DataFrame) -> pd.DataFrame:
     return table / table.loc[0.0]
 
 
-def heaviest(rows: pd.DataFrame, *, keep: float = 0.5) -> float:
+def choose_weight(rows: pd.DataFrame, *, keep: float = 0.5) -> float:
     """The rule by which the weight is chosen: the heaviest (per pixel) at which, as at all lighter ones,
     every attribute keeps this share of the target change that it has without the term.
     """
@@ -106,20 +104,19 @@ def train_variants(
     models: Models,
     *,
     run_dir: Path,
-    methods: tuple[str, str] = ("baseline", "hfld"),
     progress: bool = True,
 ) -> Trainings:
     """Train both methods with each configuration."""
     found: dict[str, dict[str, LinearEditor]] = {}
     for variant, config in configs.items():
         found[variant] = {}
-        for method in methods:
+        for method in COMPARISON:
             trained = train_directions(models, config, method=method, run_dir=run_dir, progress=progress)
             found[variant][method] = LinearEditor(trained.T, trained.attributes)
     return found
 
 
-def repeat(
+def evaluate_trainings(
     trainings: Trainings,
     evaluator: Evaluator,
     test: Latents,
@@ -166,8 +163,8 @@ def _cosine(a: Tensor, b: Tensor) -> float:
     return torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0).item()
 
 
-def spread(rows: pd.DataFrame, quantities: Sequence[str] = CURVE) -> pd.DataFrame:
-    """hfld - baseline per strength, attribute and quantity, over the trainings of `repeat`.
+def spread(rows: pd.DataFrame, quantities: Sequence[str] = CURVE_QUANTITIES) -> pd.DataFrame:
+    """hfld - baseline per strength, attribute and quantity, over the trainings of `evaluate_trainings`.
 
     mean, sd: of the seeds; lo, hi: 95 % interval of the mean over trainings and latents; least, most: within
     which 95 % of further trainings lie, on the same latents; doubled: the training with twice the steps, and
@@ -178,7 +175,7 @@ def spread(rows: pd.DataFrame, quantities: Sequence[str] = CURVE) -> pd.DataFram
     for key, part in chosen.groupby(["strength", "attribute", "quantity"], sort=False):
         part = part.set_index("variant")
         seeds = part.drop(index=DOUBLED, errors="ignore")
-        lo, hi = over_trainings(seeds["value"], (seeds["hi"] - seeds["lo"]).mean() / (2 * NORMAL))
+        lo, hi = over_trainings(seeds["value"], (seeds["hi"] - seeds["lo"]).mean() / (2 * Z_95))
         least, most = further_training(seeds["value"])
         row = {"mean": seeds["value"].mean(), "lo": lo, "hi": hi, "sd": seeds["value"].std()}
         row |= {"least": least, "most": most, "trainings": len(seeds)}
@@ -196,7 +193,7 @@ def over_trainings(values: np.ndarray, error: float) -> tuple[float, float]:
     for the few trainings. All are measured on the same latents: `error` does not shrink with their number.
     """
     trainings = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    half = float(np.hypot(trainings, NORMAL * error))
+    half = float(np.hypot(trainings, Z_95 * error))
     return float(np.mean(values) - half), float(np.mean(values) + half)
 
 

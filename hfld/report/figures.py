@@ -6,35 +6,18 @@ it.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from hfld.images import replacing
-from hfld.report.labels import LABELS
+from hfld.report.labels import COLOURS, end, method_name, plain
 
 DPI = 150
-COLOURS = {
-    "baseline": "#D55E00",
-    "hfld": "#0072B2",
-    "oracle": "#009E73",
-    "random": "#CC79A7",
-    "floor": "#666666",
-    "none": "#999999",
-    "baseline_w": "#E69F00",
-    "hfld_w": "#56B4E9",
-    "ganspace": "#882255",
-    "interfacegan": "#117733",
-    "sefa": "#AA7700",
-    "styleflow": "#6633AA",
-    "sdflow": "#222222",
-    "adatrans": "#33AACC",
-}
-"""Okabe and Ito's palette, told apart by everybody, and further colours for the benchmark's editors."""
 VARIANTS = {"_hfld": (0, (4, 1.5)), "_lock": (0, (1, 1))}
 """Endings of a method's name with the landmark term, by training or by a lock: drawn in other lines."""
 FONT = 9
@@ -70,35 +53,23 @@ def figure1(
     centre: np.ndarray,  # [H, W, 3] the face
     around: Sequence[np.ndarray],  # the same expression under other appearances
     labels: Sequence[str],
-    *,
-    title: str = "One expression, many appearances",
-    centre_label: str = "original",
-    cell: float = 1.25,  # inches
 ) -> Figure:
-    """One face in the middle, its appearances around it (clockwise from the top left)."""
+    """One face in the middle, its appearances around it."""
     if len(around) != len(labels) or not around:
         raise ValueError(
             f"as many labels as images, and at least one: {len(around)} images, {len(labels)} labels"
         )
     side = max(4, -(-len(around) // 4) + 1)  # a ring of a side x side grid has 4 (side - 1) places
-    figure = Figure(figsize=(side * cell, side * (cell + 0.2) + 0.4), layout="constrained")
+    figure = Figure(figsize=(1.25 * side, 1.45 * side + 0.4), layout="constrained")
     grid = figure.add_gridspec(side, side, wspace=0.02, hspace=0.02)
     middle = figure.add_subplot(grid[1 : side - 1, 1 : side - 1])
-    _picture(middle, centre, label=centre_label, size=FONT + 2)
-    for place, image, label in zip(_ring(side), around, labels, strict=False):
-        _picture(figure.add_subplot(grid[place]), image, label=label, size=FONT - 1)
-    figure.suptitle(title, fontsize=FONT + 3, color=INK)
+    _show_picture(middle, centre, label="original", size=FONT + 2)
+    border = (place for place in product(range(side), repeat=2) if {0, side - 1} & {*place})
+    for place, image, label in zip(border, around, labels, strict=False):
+        lines = label.replace(" + ", " +\n")
+        _show_picture(figure.add_subplot(grid[place]), image, label=lines, size=FONT - 1)
+    figure.suptitle("One expression, many appearances", fontsize=FONT + 3, color=INK)
     return figure
-
-
-def _ring(side: int) -> list[tuple[int, int]]:
-    """(row, column) of the border of a side x side grid, clockwise."""
-    last = side - 1
-    top = [(0, c) for c in range(side)]
-    right = [(r, last) for r in range(1, side)]
-    bottom = [(last, c) for c in range(last - 1, -1, -1)]
-    left = [(r, 0) for r in range(last - 1, 0, -1)]
-    return top + right + bottom + left
 
 
 def figure3(
@@ -106,108 +77,78 @@ def figure3(
     predictions: np.ndarray,  # [N, 106, 2] (x, y) / side
     truth: np.ndarray | None = None,  # [N, 106, 2]
     *,
-    columns: int = 4,
-    title: str = "106 landmarks on held-out portraits",
-    cell: float = 1.9,
+    title: str,
 ) -> Figure:
     """Predicted landmarks over the images; where the truth is known, a line joins each to its true place."""
+    columns = min(4, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(columns * cell, rows * cell + 0.45), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for i, ax in enumerate(axes.flat):
-        if i >= len(images):
-            ax.set_axis_off()
-            continue
-        side = np.array([images[i].shape[1], images[i].shape[0]])
+    figure = Figure(figsize=(1.9 * columns, 1.9 * rows + 0.45), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[len(images) :]:
+        ax.set_axis_off()
+    for i, (ax, image) in enumerate(zip(axes, images, strict=False)):
+        side = np.array([image.shape[1], image.shape[0]])
         points = predictions[i] * side - 0.5  # a pixel's centre is at integer + .5, imshow's at the integer
-        _picture(ax, images[i])
+        _show_picture(ax, image)
         ax.scatter(*points.T, s=4, color="#56B4E9", edgecolors="black", linewidths=0.2, zorder=3)
         if truth is not None:
-            true = truth[i] * side - 0.5
-            lines = np.stack([points, true], axis=1)
+            lines = np.stack([points, truth[i] * side - 0.5], axis=1)
             ax.plot(*lines.transpose(2, 1, 0), color="#D55E00", linewidth=0.9, zorder=2)
-    note = "" if truth is None else "; orange lines lead to the true places"
+    note = "" if truth is None else "\norange lines lead to the true places"
     figure.suptitle(f"{title}{note}", fontsize=FONT + 2, color=INK)
     return figure
 
 
 def figure4(
     faces: Sequence[Mapping],  # attribute: str; original: image; baseline, hfld: images along the trajectory
-    targets: Sequence[float],
-    *,
-    title: str = "The same edit without and with the landmark loss",
-    cell: float = 1.0,
+    targets: Sequence[float],  # rising
 ) -> Figure:
     """Two rows a face, the baseline above and HFLD below, the original leftmost, then rising targets."""
-    columns = 1 + len(targets)
-    height = 2 * len(faces) * cell + 0.25 * len(faces) + 0.6
-    figure = Figure(figsize=(columns * cell + 0.9, height), layout="constrained")
+    columns, methods = 1 + len(targets), ("baseline", "hfld")
+    figure = Figure(figsize=(columns + 0.9, 2.25 * len(faces) + 0.6), layout="constrained")
     axes = figure.subplots(2 * len(faces), columns, squeeze=False)
     for i, face in enumerate(faces):
-        for row, method in enumerate(("baseline", "hfld")):
-            line = axes[2 * i + row]
+        labels = [f"{target:g}" for target in targets]
+        for at in (0, -1):
+            labels[at] = f"{end(face['attribute'], targets[at])}\n{labels[at]}"
+        for line, method in zip(axes[2 * i : 2 * i + 2], methods, strict=True):
             if len(face[method]) != len(targets):
                 raise ValueError(f"face {i}, {method}: {len(face[method])} images for {len(targets)} targets")
-            _picture(line[0], face["original"], label="original" if row == 0 else None)
-            line[0].set_ylabel(LABELS[method], fontsize=FONT, color=COLOURS[method], fontweight="bold")
-            for ax, image, target in zip(line[1:], face[method], targets, strict=True):
-                _picture(ax, image, label=f"{target:g}" if row == 0 else None)
-        axes[2 * i][(columns + 1) // 2].set_title(
-            f"{face['attribute'].replace('_', ' ')}, target\n{targets[(columns + 1) // 2 - 1]:g}",
-            fontsize=FONT,
-        )
+            first = method == methods[0]
+            _show_picture(line[0], face["original"], label="original" if first else None)
+            line[0].set_ylabel(method_name(method), fontsize=FONT, color=COLOURS[method], fontweight="bold")
+            for ax, image, label in zip(line[1:], face[method], labels, strict=True):
+                _show_picture(ax, image, label=label if first else None)
+    title = "The same edit without and with the landmark loss"
     figure.suptitle(title, fontsize=FONT + 2, color=INK)
     return figure
 
 
 def change_maps(
     maps: Mapping[str, Mapping[str, np.ndarray]],  # attribute -> method -> [H, W] mean |change|, grey levels
-    *,
-    title: str = "What changes where",
-    compared: tuple[str, str] = ("baseline", "hfld"),  # a last column has the second minus the first
-    cell: float = 1.5,
 ) -> Figure:
-    """Mean absolute change of the pixels between target 0 and 1; one scale per attribute, and one for the
-    difference.
+    """Mean absolute change of the pixels between target 0 and 1, and HFLD's minus the baseline's, each with a
+    scale per attribute.
     """
-    methods = list(dict.fromkeys(method for row in maps.values() for method in row))
-    columns = len(methods) + set(compared).issubset(methods)
-    figure = Figure(figsize=(columns * cell + 2.2, len(maps) * cell + 0.7), layout="constrained")
-    axes = figure.subplots(len(maps), columns, squeeze=False)
+    methods = list(next(iter(maps.values())))
+    figure = Figure(figsize=(1.5 * len(methods) + 3.7, 1.5 * len(maps) + 0.7), layout="constrained")
+    axes = figure.subplots(len(maps), len(methods) + 1, squeeze=False)
+    for ax, method in zip(axes[0], [*methods, "difference"], strict=True):
+        ax.set_title(method_name(method), fontsize=FONT)
     for line, (attribute, row) in zip(axes, maps.items(), strict=True):
-        top = max(float(values.max()) for values in row.values()) or 1.0
+        difference = row["hfld"] - row["baseline"]
+        top, most = max(values.max() for values in row.values()) or 1.0, np.abs(difference).max() or 1.0
         for ax, method in zip(line, methods, strict=False):
-            if method not in row:
-                ax.set_axis_off()
-                continue
-            shown = ax.imshow(
-                row[method], cmap=colormaps["viridis"], vmin=0, vmax=top, interpolation="nearest"
-            )
-            _bare(ax)
-            if ax in axes[0]:
-                ax.set_title(LABELS.get(method, method), fontsize=FONT)
-        line[0].set_ylabel(attribute.replace("_", " "), fontsize=FONT)
-        bar = figure.colorbar(shown, ax=line[: len(methods)].tolist(), fraction=0.05, pad=0.01)
-        bar.ax.tick_params(labelsize=FONT - 2)
-        if columns > len(methods):
-            first, second = compared
-            if row.keys() >= {first, second}:
-                _difference_map(figure, line[-1], row[second] - row[first])
-            else:
-                line[-1].set_axis_off()
-            if line[-1] in axes[0]:
-                names = [LABELS.get(method, method) for method in (second, first)]
-                line[-1].set_title(" − ".join(names), fontsize=FONT)
-    figure.suptitle(f"{title} (mean absolute change, grey levels)", fontsize=FONT + 2, color=INK)
+            changes = ax.imshow(row[method], vmin=0, vmax=top, cmap="viridis", interpolation="nearest")
+        gain = line[-1].imshow(difference, vmin=-most, vmax=most, cmap="RdBu_r", interpolation="nearest")
+        for ax in line:
+            _strip(ax)
+        line[0].set_ylabel(plain(attribute), fontsize=FONT)
+        for shown, beside in ((changes, line[:-1].tolist()), (gain, line[-1])):
+            bar = figure.colorbar(shown, ax=beside, fraction=0.05, pad=0.01)
+            bar.ax.tick_params(labelsize=FONT - 2)
+    figure.suptitle("What changes where (mean absolute change, grey levels)", fontsize=FONT + 2, color=INK)
     return figure
-
-
-def _difference_map(figure: Figure, ax: Axes, difference: np.ndarray) -> None:
-    """Blue where the second changes less, red where it changes more."""
-    top = float(np.abs(difference).max()) or 1.0
-    shown = ax.imshow(difference, cmap=colormaps["RdBu_r"], vmin=-top, vmax=top, interpolation="nearest")
-    _bare(ax)
-    figure.colorbar(shown, ax=ax, fraction=0.05, pad=0.02).ax.tick_params(labelsize=FONT - 2)
 
 
 def contact_sheet(
@@ -229,7 +170,7 @@ def contact_sheet(
             if c >= len(rows[r]):
                 ax.set_axis_off()
                 continue
-            _picture(ax, rows[r][c], label=column_labels[c] if column_labels and r == 0 else None)
+            _show_picture(ax, rows[r][c], label=column_labels[c] if column_labels and r == 0 else None)
         if row_labels:
             line[0].set_ylabel(row_labels[r], fontsize=FONT, rotation=0, ha="right", va="center")
     if title:
@@ -237,14 +178,14 @@ def contact_sheet(
     return figure
 
 
-def _picture(ax: Axes, image: np.ndarray, *, label: str | None = None, size: float = FONT) -> None:
+def _show_picture(ax: Axes, image: np.ndarray, *, label: str | None = None, size: float = FONT) -> None:
     ax.imshow(image, interpolation="lanczos" if image.shape[0] < 256 else "antialiased")
-    _bare(ax)
+    _strip(ax)
     if label:
-        ax.set_title(label.replace("_", " "), fontsize=size, pad=2, color=INK)
+        ax.set_title(label, fontsize=size, pad=2, color=INK)
 
 
-def _bare(ax: Axes) -> None:
+def _strip(ax: Axes) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():

@@ -1,238 +1,124 @@
-"""REPORT.md: the results of one profile as a page, from its files. Every number and judgement is computed."""
+"""REPORT.md: the results of one profile on a page, from its files. Every number and judgement is computed."""
 
 import json
-import math
 import os
 import sys
-from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from hfld.config import ROOT, load_profile
 from hfld.images import write_text
-from hfld.report.tabular import plain
+from hfld.report.comparisons import count_verdicts
+from hfld.report.labels import CONTROLS, DEFINITIONS, heading, plain
+from hfld.report.summary import DISTURBANCES, read_csv
+from hfld.report.tables import headline_table, paper_tables
+from hfld.report.tabular import Table
 
-SENTENCES = (
-    ("landmark_drift_px", "landmark drift", "px", False),
-    ("emotion_tvd", "emotion change", "points", False),
-    ("counterfactual_landmark_px", "landmark distance to the exact counterfactual", "px", False),
-    ("label_keep", "share of kept emotion labels", "", True),
-)
-"""quantity, its name, its unit, whether more is better."""
-
-MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
-"""Between these two lines of the README stands the overview."""
-
-ASIDE = (
-    ("sweep/landmark_weight", "The weight of the landmark term, on validation latents", "more/sweep"),
-    ("seeds/spread", "Other training seeds, and twice the steps", "more/seeds"),
-)
-"""Picture and table (PNG, CSV) of what runs outside the default pipeline, its heading and its notebook."""
-
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-
-FIRST = ("headline", "counterfactual", "table1", "table2", "table3", "table4", "table5")
-"""Tables in the order of reading; the others follow by name."""
-
-
-def write_report(results: Path, path: Path, *, title: str = "Results") -> str:
-    """Write the page for results/<profile>; links are relative to `path`. Returns the text."""
-    text = report(results, base=Path(path).parent, title=title)
-    write_text(Path(path), text)
-    return text
+FIGURES = {
+    "figures/headline": "What the edits disturb at equal change of the attribute; nearer to zero is better.",
+    "figures/curves": "Emotion change against the achieved change of the attribute; lower is better.",
+    "figures/figure1": "Figure 1 of the paper: one expression under many appearances, edited with HFLD.",
+    "figures/figure3": "Figure 3: what the landmark network sees.",
+    "figures/figure4": "Figure 4: edits from one end to the other, without and with the landmark loss.",
+    "figures/changes": "Where the pictures change; blue in the last column: HFLD changes less.",
+    "figures/survey": "What the baseline disturbs with every attribute, beside the floor.",
+    "sweep/landmark_weight": "What the weight of the landmark loss buys and costs, on validation latents.",
+    "seeds/spread": "The difference that HFLD makes in every training: other seeds, and twice the steps.",
+}
+"""Pictures in the order of reading, and what each shows."""
+CSVS = {
+    "tables/rows": "every estimate with its interval, n and p: strength, attribute, method, quantity",
+    "tables/headline": "all methods, and the controls",
+    "tables/counterfactual": "distance to the exact counterfactual, landmarks by region too",
+    "tables/spaces": "directions in W beside W+",
+    "tables/matching": "the factors of matched strength, and what is left of the mismatch",
+    "tables/survey": "what the baseline disturbs with every attribute, on validation latents",
+    "tables/curves": "disturbance over strengths",
+    "sweep/landmark_weight": "the weight of the landmark term",
+    "seeds/spread": "other training seeds, and twice the steps",
+}
+"""Further tables, and what each holds."""
+SHORT = {"table1": 5, "table2": 5, "table3": 5, "table4": 9, "table5": 24}
+"""Lines of each of the paper's tables on the page; its own edits come first."""
 
 
-def report(results: Path, *, base: Path, title: str = "Results") -> str:
-    """The page as Markdown. A missing summary is an error that names the command."""
-    results = Path(results)
+def report(results: Path, *, base: Path) -> str:
+    """The page of results/<profile> as Markdown, with links relative to `base`."""
     source = results / "summary.json"
     if not source.is_file():
         raise FileNotFoundError(f"{source} is missing; `dvc repro` (or `make repro`) makes it")
-    tree = json.loads(source.read_text(encoding="utf-8"))
-    parts = [f"# {title}", _about(tree.get("about", {}))]
-    parts += [figure for figure in [_figure(results, base, "figures/headline")] if figure]
-    for strength in ("matched", "native"):
-        if strength in tree:
-            unmatched = _unmatched(tree.get("matching", {})) if strength == "matched" else set()
-            parts.append(f"## What the numbers say, {strength} strength")
-            parts += [_made_by("03_tables", base), *sentences(tree[strength], unmatched)]
-    parts += [text for text in [_matching(tree.get("matching", {}))] if text]
-    figures = sorted((results / "figures").glob("*.png"))
-    if figures:
-        parts += ["## Figures", _made_by("04_figures", base)]
-        parts += [_figure(results, base, f"figures/{p.stem}") for p in figures if p.stem != "headline"]
-    for stem, heading, notebook in ASIDE:
-        if (results / f"{stem}.png").is_file():
-            link = _link(results / f"{stem}.csv", base)
-            parts += [
-                f"## {heading}",
-                _made_by(notebook, base),
-                _figure(results, base, stem),
-                f"([csv]({link}))",
-            ]
-    page = results / "benchmark" / "README.md"
-    if page.is_file():
-        parts += [
-            "## All editors",
-            _made_by("more/benchmark", base),
-            f"The benchmark of all editors has [a page of its own]({_link(page, base)}).",
-        ]
-    parts += ["## Tables", _made_by("03_tables", base)]
-    files = {path.stem: path for path in sorted((results / "tables").glob("*.md"))}
-    for name in [*(n for n in FIRST if n in files), *(n for n in files if n not in FIRST)]:
-        links = [f"[{kind}]({_link(files[name].with_suffix('.' + kind), base)})" for kind in ("csv", "tex")]
-        parts += [files[name].read_text(encoding="utf-8").rstrip(), f"({', '.join(links)})"]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def sentences(tree: dict[str, Any], unmatched: Collection[str] = ()) -> list[str]:
-    """What summary[strength] says about HFLD against the baseline: one bullet list per quantity.
-
-    Attributes in `unmatched` are left out of the count, and said to be: their strengths could not be matched.
-    """
-    parts = []
-    for quantity, name, unit, more_is_better in SENTENCES:
-        lines, better, worse, compared = [], 0, 0, 0
-        for attribute, methods in tree.items():
-            difference = methods.get("difference", {}).get(quantity)
-            if difference is None or difference["mean"] is None:
-                continue
-            if attribute in unmatched:
-                lines.append(f"- {plain(attribute)}: strengths could not be matched, no comparison.")
-                continue
-            compared += 1
-            sign = difference["mean"] if more_is_better else -difference["mean"]
-            sure = difference["p_holm"] is not None and difference["p_holm"] < 0.05
-            better += sure and sign > 0
-            worse += sure and sign < 0
-            lines.append(_line(attribute, methods, quantity, unit, sure))
-        if lines:
-            undecided = compared - better - worse
-            parts.append(
-                f"**{name.capitalize()}**: HFLD is better for {better} of {compared} attributes, worse for "
-                f"{worse}, undecided for {undecided} (Holm-adjusted p below .05)."
-            )
-            parts.append("\n".join(lines))
-    return parts
-
-
-def _line(attribute: str, methods: dict[str, Any], quantity: str, unit: str, sure: bool) -> str:
-    before, after = (_value(methods[method][quantity]) for method in ("baseline", "hfld"))
-    difference = methods["difference"][quantity]
-    interval = f"[{_number(difference['lo'])}, {_number(difference['hi'])}]"
-    text = f"- {plain(attribute)}: baseline {before}, HFLD {after}{' ' + unit if unit else ''}, difference "
-    text += f"{_number(difference['mean'])} {interval}"
-    relative = methods.get("relative", {}).get(quantity, {})
-    if relative.get("mean") is not None:
-        text += f", {relative['mean']:+.0f} %".replace("-", "−")
-    p = difference["p_holm"]
-    if p is not None:
-        text += f", p {'< .001' if p < 0.001 else f'= {p:.3f}'}{'' if sure else ' (undecided)'}"
-    for control in ("oracle", "floor"):
-        if quantity in methods.get(control, {}):
-            text += f"; {control} {_value(methods[control][quantity])}"
-    return text + f" (n = {difference['n']})."
-
-
-def _unmatched(tree: dict[str, Any]) -> set[str]:
-    """Attributes at which baseline or HFLD did not reach the common target change."""
-    pair = ("baseline", "hfld")
-    return {a for a, methods in tree.items() if any(methods[m]["failed"] for m in pair if m in methods)}
-
-
-def _matching(tree: dict[str, Any]) -> str:
-    """How well the strengths were matched, and where they were not."""
-    if not tree:
-        return ""
-    pair = [m for methods in tree.values() for name, m in methods.items() if name in ("baseline", "hfld")]
-    left = [abs(m["test_residual"]) for m in pair if m["test_residual"] is not None]
-    failed = [
-        f"{plain(attribute)}, {name} ({m['reason']})"
-        for attribute, methods in tree.items()
-        for name, m in methods.items()
-        if m["failed"]
+    about = json.loads(source.read_text(encoding="utf-8"))["about"]
+    parts = [
+        f"# Results: {results.name}",
+        f"Data: {about['data']}. Units: {about['units']}. Edits that the generator draws too badly to report "
+        f"them: {about['not_reported']}. Every number comes from a file that is linked to below.",
+        "## What was found",
+        "\n".join(f"- {line}" for line in count_sentences(results)),
+        headline_table(results).markdown().rstrip(),
+        DEFINITIONS,
+        "## The paper's tables, in short",
+        "At matched strength, beside the paper's numbers (FFHQ photographs). All methods at both strengths: "
+        f"follow the links. {_made_by('03_tables', base)}",
     ]
-    text = (
-        "Strengths were matched on validation latents with the tuning judge. On the test latents the target "
-        f"changes of baseline and HFLD differ by at most {max(left, default=math.nan):.3f}."
+    for name, table in paper_tables(results).items():
+        files = ((kind, results / "tables" / f"{name}.{kind}") for kind in ("md", "csv", "tex"))
+        links = ", ".join(_link(kind, path, base) for kind, path in files)
+        parts += [shorten(table, SHORT[name]).markdown().rstrip(), f"All of it: {links}."]
+    parts += ["## Figures", _made_by("04_figures", base)]
+    for stem, caption in FIGURES.items():
+        if (results / f"{stem}.png").is_file():
+            parts.append(f"{caption}\n\n!{_link(Path(stem).name, results / f'{stem}.png', base)}")
+    parts += ["## Everything else", "\n".join(_further(results, base))]
+    return "\n\n".join(parts) + "\n"
+
+
+def count_sentences(results: Path) -> list[str]:
+    """A sentence per quantity: for how many edits HFLD is better than the baseline, worse, undecided."""
+    rows, matches = read_csv(results), read_csv(results, "matching")
+    matched, native = (
+        count_verdicts(rows, strength, matches, DISTURBANCES) for strength in ("matched", "native")
     )
-    return f"{text} Not matched: {'; '.join(failed)}." if failed else text
+    return [
+        f"**{heading(one.quantity)}**: at matched strength HFLD is better than the "
+        f"baseline for {one.won} of {edits} edits, worse for {one.lost}, undecided for {one.undecided}; at "
+        f"native strength for {two.won}, {two.lost} and {two.undecided}."
+        for one, two in zip(matched.itertuples(), native.itertuples(), strict=True)
+        if (edits := one.won + one.lost + one.undecided)  # no counterfactual of a photograph
+    ]
 
 
-def _about(about: dict[str, Any]) -> str:
-    lines = [f"- {key.replace('_', ' ')}: {_plain_value(value)}" for key, value in about.items()]
-    return "\n".join(lines)
+def shorten(table: Table, lines: int) -> Table:
+    """The first lines of a paper's table at matched strength: baseline, HFLD, floor and the paper."""
+    grid = table.grid[table.grid["Strength"] == table.grid["Strength"].iloc[-1]].head(lines)
+    left_out = ["Strength", *(heading(name) for name in CONTROLS if name != "floor")]
+    return replace(table, grid=grid.drop(columns=left_out, errors="ignore"), note="")
 
 
-def _plain_value(value: Any) -> str:
-    return ", ".join(plain(str(part)) for part in value) if isinstance(value, list) else str(value)
-
-
-def _figure(results: Path, base: Path, stem: str) -> str:
-    path = results / f"{stem}.png"
-    return f"![{path.stem.replace('_', ' ')}]({_link(path, base)})" if path.is_file() else ""
-
-
-def _link(path: Path, base: Path) -> str:
-    return Path(os.path.relpath(path, base)).as_posix()
+def _further(results: Path, base: Path) -> list[str]:
+    """A line per CSV, and the benchmark's own page."""
+    files = {results / f"{stem}.csv": about for stem, about in CSVS.items()}
+    for path in sorted((results / "tables").glob("table_*.csv")):
+        files[path] = f"what changes with {plain(path.stem.removeprefix('table_'))}, as Tables I-III"
+    files[results / "benchmark" / "README.md"] = "all editors in one benchmark: a page of its own"
+    return [
+        f"- {_link(path.relative_to(results).as_posix(), path, base)}: {about}"
+        for path, about in files.items()
+        if path.is_file()
+    ]
 
 
 def _made_by(notebook: str, base: Path) -> str:
-    return f"Made by [{notebook}]({_link(NOTEBOOKS / f'{notebook}.ipynb', base)})."
+    return f"Made by {_link(notebook, ROOT / 'notebooks' / f'{notebook}.ipynb', base)}."
 
 
-def _value(cell: dict[str, Any]) -> str:
-    return _number(cell["mean"])
-
-
-def _number(value: float | None) -> str:
-    """Three significant digits."""
-    return "-" if value is None else f"{value:.3g}".replace("-", "−")
-
-
-def overview(tree: dict[str, Any]) -> str:
-    """summary.json -> the README's table: matched strength, one row for each attribute and quantity."""
-    unmatched = _unmatched(tree.get("matching", {}))
-    lines = [
-        "| Edit | Quantity | baseline | HFLD | difference, 95 % interval | oracle | floor | n |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for attribute, methods in tree["matched"].items():
-        if attribute in unmatched:
-            lines.append(f"| {plain(attribute)} | strengths could not be matched | | | | | | |")
-            continue
-        for quantity, name, unit, _ in SENTENCES:
-            difference = methods["difference"][quantity]
-            first, second, oracle, floor = (
-                _value(methods[method][quantity]) for method in ("baseline", "hfld", "oracle", "floor")
-            )
-            change = (
-                f"{_number(difference['mean'])} [{_number(difference['lo'])}, {_number(difference['hi'])}]"
-            )
-            label = f"{name} ({unit})" if unit else name
-            row = (plain(attribute), label, first, second, change, oracle, floor, str(difference["n"]))
-            lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines)
-
-
-def write_overview(results: Path, path: Path) -> None:
-    """Put `overview` between the two result marks of the file at `path`; the rest stays."""
-    tree = json.loads((Path(results) / "summary.json").read_text(encoding="utf-8"))
-    before, found, rest = Path(path).read_text(encoding="utf-8").partition(MARKS[0])
-    _, closed, after = rest.partition(MARKS[1])
-    if not (found and closed):
-        raise ValueError(f"{path} lacks the marks {MARKS[0]} and {MARKS[1]}")
-    write_text(Path(path), f"{before}{MARKS[0]}\n{overview(tree)}\n{MARKS[1]}{after}")
+def _link(text: str, path: Path, base: Path) -> str:
+    return f"[{text}]({Path(os.path.relpath(path, base)).as_posix()})"
 
 
 def main() -> None:
-    """`python -m hfld.report.page <profile>`: REPORT.md, and for the portraits the README's table."""
-    from hfld.config import ROOT, load_profile
-
+    """`python -m hfld.report.page <profile>` writes REPORT.md."""
     profile = load_profile(sys.argv[1])
-    write_report(profile.paths.results, ROOT / "REPORT.md", title=f"Results: {profile.name}")
-    print(f"wrote {ROOT / 'REPORT.md'}")
-    if profile.name == "portraits":
-        write_overview(profile.paths.results, ROOT / "README.md")
+    write_text(ROOT / "REPORT.md", report(profile.paths.results, base=ROOT))
 
 
 if __name__ == "__main__":

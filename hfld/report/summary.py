@@ -1,4 +1,4 @@
-"""Results on disk: every table in three formats, the long CSV and summary.json."""
+"""Results on disk: tidy rows as CSVs and summary.json, to write and to read."""
 
 import json
 import math
@@ -8,33 +8,34 @@ from typing import Any
 
 import pandas as pd
 
+from hfld.attributes import ATTRIBUTES, EMOTIONS, GESTURE_ATTRIBUTES
+from hfld.evaluation.quantities import HEADLINE
 from hfld.images import write_text
-from hfld.report.tabular import Table, csv_text
+from hfld.report.labels import CONTROLS
+from hfld.report.tabular import csv_text, select
 
-LONG = "rows"
-"""tables/rows.csv: strength, attribute, method, quantity, value, lo, hi, n, dropped, p, p_holm, paper."""
-INTERNAL = ("signed:", "change:")
-"""Per-attribute changes that the ratios are made of: too many to keep in git."""
-BY_ATTRIBUTE = ("ratio:", "ratio_abs_mean:")
-"""Kept for baseline and HFLD only; the controls' are in the tables that show them."""
-COMPARED = ("baseline", "hfld", "difference")
-SUMMARISED = ("ratio", "ratio_abs_mean")
-"""Quantities by attribute that stay out of summary.json, except for the three gesture attributes."""
+PAPER_EDITS = ("Male", "Bald", "Black_Hair")
+"""The targets of the paper's Tables I, II and III."""
+DISTURBANCES = ("landmark_drift_px", "emotion_tvd", "counterfactual_landmark_px", "label_keep")
+"""What an edit is to leave alone: the quantities of the headline."""
+CHANGES_BY_ATTRIBUTE = ("signed:", "change:")
+"""What the ratios are made of: too many to keep in git."""
+RATIOS_BY_ATTRIBUTE = ("ratio:", "ratio_abs_mean:")
+"""Of baseline and HFLD in rows.csv, of all in the tables that show them, of gestures only in summary.json."""
 
 
 def summary(
     rows: pd.DataFrame, matches: pd.DataFrame | None = None, *, about: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """summary[strength][attribute][method][quantity] = {mean, lo, hi, n, dropped}; difference has p and
-    p_holm too.
+    """summary[strength][attribute][method][quantity] = {mean, lo, hi, n, dropped}; p, p_holm of differences.
 
     Beside the strengths stand `about` (profile, data, units) and `matching`.
     """
-    gestures = {"Smiling", "Mouth_Slightly_Open", "Narrow_Eyes"}
     tree: dict[str, Any] = {"about": dict(about or {})}
     for row in rows.itertuples(index=False):
-        kind, _, name = row.quantity.partition(":")
-        if row.quantity.startswith(INTERNAL) or (kind in SUMMARISED and name not in gestures):
+        by_attribute = row.quantity.startswith(RATIOS_BY_ATTRIBUTE)
+        of_gesture = row.quantity.endswith(tuple(f":{name}" for name in GESTURE_ATTRIBUTES))
+        if row.quantity.startswith(CHANGES_BY_ATTRIBUTE) or (by_attribute and not of_gesture):
             continue
         cell = {"mean": row.value, "lo": row.lo, "hi": row.hi, "n": int(row.n), "dropped": int(row.dropped)}
         if row.method == "difference" or row.p == row.p:  # further comparisons have a p as well
@@ -49,28 +50,67 @@ def summary(
     return _rounded(tree)
 
 
+def csv_tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """name -> rows: the paper's Tables I-V, what changes with each further edit, and all methods by topic."""
+    ratios = [f"ratio:{name}" for name in ATTRIBUTES]
+    numbers = {name: f"table{i}" for i, name in enumerate(PAPER_EDITS, start=1)}
+    tables = {
+        numbers.get(edit, f"table_{edit}"): select(rows, attribute=[edit], quantity=ratios).dropna(
+            subset=["value"]
+        )
+        for edit in dict.fromkeys(rows["attribute"])
+    }
+    tables["table4"] = select(rows, quantity=[f"ratio:{name}" for name in GESTURE_ATTRIBUTES])
+    tables["table5"] = select(rows, quantity=[*(f"emotion:{name}" for name in EMOTIONS), "emotion_tvd"])
+    methods = ("baseline", "hfld", "difference", "relative", *CONTROLS)
+    tables["headline"] = select(rows, quantity=HEADLINE, method=methods)
+    found = set(rows["method"])
+    if "oracle" in found:
+        exact = [name for name in rows["quantity"].unique() if name.startswith("counterfactual")]
+        tables["counterfactual"] = select(rows, quantity=exact, method=methods)
+    if found & {"baseline_w", "hfld_w"}:
+        tables["spaces"] = select(
+            rows,
+            quantity=("target_change", *DISTURBANCES),
+            method=("baseline", "baseline_w", "hfld", "hfld_w"),
+        )
+    return tables
+
+
 def write_results(
     folder: Path,  # results/<profile>
-    tables: Mapping[str, Table],
-    rows: pd.DataFrame,
-    matches: pd.DataFrame | None = None,
+    rows: pd.DataFrame,  # of hfld.evaluation.evaluator.evaluate
+    matches: pd.DataFrame,
+    surveyed: pd.DataFrame,
+    strengths: pd.DataFrame,  # of hfld.evaluation.evaluator.curves
     *,
-    about: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """tables/<name>.{csv,md,tex}, tables/rows.csv and summary.json; returns the summary."""
-    for table in tables.values():
-        table.write(folder / "tables")
-    kept = rows[~rows["quantity"].str.startswith(INTERNAL)].dropna(subset=["value"])
-    kept = kept[~kept["quantity"].str.startswith(BY_ATTRIBUTE) | kept["method"].isin(COMPARED)]
-    write_text(folder / "tables" / f"{LONG}.csv", csv_text(kept))
-    tree = summary(rows, matches, about=about)
+    """tables/*.csv and summary.json; returns the summary."""
+    kept = rows[~rows["quantity"].str.startswith(CHANGES_BY_ATTRIBUTE)].dropna(subset=["value"])
+    compared = kept["method"].isin(("baseline", "hfld", "difference"))
+    tables = csv_tables(rows) | {
+        "rows": kept[~kept["quantity"].str.startswith(RATIOS_BY_ATTRIBUTE) | compared],
+        "matching": matches,
+        "survey": select(
+            surveyed, quantity=("target_change", "landmark_drift_px", "emotion_tvd", "label_keep")
+        ),
+        "curves": select(strengths, quantity=HEADLINE),
+    }
+    for name, table in tables.items():
+        write_text(folder / "tables" / f"{name}.csv", csv_text(table))
+    return write_summary(folder, summary(rows, matches, about=about))
+
+
+def write_summary(folder: Path, tree: dict[str, Any]) -> dict[str, Any]:
+    """<folder>/summary.json; returns it."""
     write_text(folder / "summary.json", json.dumps(tree, indent=1, allow_nan=False) + "\n")
     return tree
 
 
-def read_rows(folder: Path) -> pd.DataFrame:
-    """tables/rows.csv of results/<profile>."""
-    path = folder / "tables" / f"{LONG}.csv"
+def read_csv(folder: Path, name: str = "rows") -> pd.DataFrame:
+    """tables/<name>.csv of results/<profile>; `rows` has every estimate."""
+    path = folder / "tables" / f"{name}.csv"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; `dvc repro` (or `make repro`) makes it")
     return pd.read_csv(path, dtype={"strength": str})

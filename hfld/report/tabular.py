@@ -1,8 +1,8 @@
-"""A table that prints itself as Markdown, LaTeX and long CSV; and the way into tidy rows."""
+"""Tidy rows as cells of text, and a table that pandas writes as Markdown and LaTeX."""
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,13 @@ import pandas as pd
 from hfld.images import write_text
 
 MISSING = "-"
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, never an exponent: 0.0338, −12.5, 0.970, 1230."""
+    if value is None or value != value:
+        return MISSING
+    return "0" if value == 0 else f"{Decimal(f'{value:.2e}'):f}".replace("-", "−")
 
 
 class Cell(NamedTuple):
@@ -32,18 +39,11 @@ class Cell(NamedTuple):
     def significant(self) -> bool:
         return self.p_holm < 0.05  # False for NaN
 
-    def text(self, digits: int = 2, sign: bool = False) -> str:
-        """'0.55 [0.52, 0.58]', with a star where the Holm-adjusted p is below .05."""
+    def text(self) -> str:
+        """'0.550 [0.520, 0.580]', with a star where the Holm-adjusted p is below .05."""
         if not self.known:
             return MISSING
-        value, lo, hi = (_number(number, digits, sign) for number in (self.value, self.lo, self.hi))
-        return f"{value} [{lo}, {hi}]{'*' if self.significant else ''}"
-
-
-def _number(value: float, digits: int, sign: bool) -> str:
-    """A number without the sign of a zero."""
-    value = round(value, digits) or 0.0
-    return f"{value:{'+' if sign and value else ''}.{digits}f}".replace("-", "−")
+        return f"{number(self.value)} [{number(self.lo)}, {number(self.hi)}]{'*' if self.significant else ''}"
 
 
 class Cells:
@@ -52,7 +52,6 @@ class Cells:
     _nothing = Cell(*[float("nan")] * 3, 0, 0, float("nan"), float("nan"))
 
     def __init__(self, rows: pd.DataFrame) -> None:
-        self.rows = rows
         keys = rows[["strength", "attribute", "method", "quantity"]].itertuples(index=False, name=None)
         values = rows[list(Cell._fields)].itertuples(index=False, name=None)
         self._cells = {key: Cell(*value) for key, value in zip(keys, values, strict=True)}
@@ -64,52 +63,34 @@ class Cells:
         """The cell; one that is not there is unknown (NaN, n 0)."""
         return self._cells.get((strength, attribute, method, quantity), self._nothing)
 
-    def select(self, **columns: Iterable[str]) -> pd.DataFrame:
-        """Rows whose columns hold one of the given values."""
-        keep = pd.Series(True, index=self.rows.index)
-        for name, values in columns.items():
-            keep &= self.rows[name].isin(list(values))
-        return self.rows[keep]
-
-
-@dataclass(frozen=True)
-class Block:
-    """One grid of ready text under a heading."""
-
-    title: str
-    grid: pd.DataFrame
-
 
 @dataclass(frozen=True)
 class Table:
-    """Blocks for reading, and the rows behind them for computing."""
+    """A grid of text under a title."""
 
-    name: str  # file name without extension
     title: str
-    blocks: list[Block]
-    rows: pd.DataFrame
-    notes: list[str] = field(default_factory=list)
+    grid: pd.DataFrame
+    note: str = ""
 
     def markdown(self) -> str:
-        parts = [f"### {self.title}"]
-        for block in self.blocks:
-            parts += [f"**{block.title}**"] if block.title else []
-            parts.append(markdown_grid(block.grid))
-        parts += [f"*{note}*" for note in self.notes]
-        return "\n\n".join(parts) + "\n"
+        grid = self.grid.to_markdown(index=False, disable_numparse=True)
+        return "\n\n".join(part for part in (f"### {self.title}", grid, self.note) if part) + "\n"
 
     def latex(self) -> str:
-        """One table environment per block (needs booktabs)."""
-        return "\n".join(latex_grid(block.grid, f"{self.title}. {block.title}") for block in self.blocks)
+        """A table environment (needs booktabs)."""
+        return self.grid.to_latex(index=False, escape=True, caption=self.title, position="t")
 
-    def write(self, folder: Path) -> None:
-        """<name>.md, <name>.tex and <name>.csv, each through a temporary file."""
-        write_text(folder / f"{self.name}.md", self.markdown())
-        write_text(folder / f"{self.name}.tex", self.latex())
-        write_text(folder / f"{self.name}.csv", csv_text(self.rows))
 
-    def _repr_markdown_(self) -> str:  # a notebook shows a table that ends its cell
-        return self.markdown()
+def write_tables(stem: Path, tables: Iterable[Table]) -> None:
+    """<stem>.md and <stem>.tex with the tables one below the other."""
+    tables = list(tables)
+    write_text(stem.with_suffix(".md"), "\n".join(table.markdown() for table in tables))
+    write_text(stem.with_suffix(".tex"), "\n".join(table.latex() for table in tables))
+
+
+def without_empty(grid: pd.DataFrame) -> pd.DataFrame:
+    """Without the columns in which every cell is missing: methods that this world does not have."""
+    return grid.loc[:, (grid != MISSING).any()]
 
 
 def csv_text(rows: pd.DataFrame) -> str:
@@ -117,51 +98,9 @@ def csv_text(rows: pd.DataFrame) -> str:
     return rows.to_csv(index=False, float_format="%.5g", lineterminator="\n")
 
 
-def markdown_grid(grid: pd.DataFrame) -> str:
-    """A GitHub Markdown table; the first column left, the others right aligned."""
-    header = [str(column).replace("|", "\\|") for column in grid.columns]
-    rule = [":--"] + ["--:"] * (len(header) - 1)
-    body = [[str(value).replace("|", "\\|") for value in row] for row in grid.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *body])
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "↓": r"$\downarrow$", "↑": r"$\uparrow$",
-    "−": "$-$", "±": r"$\pm$", "≤": r"$\le$", "→": r"$\to$",
-}  # fmt: skip
-
-
-def latex_text(text: object) -> str:
-    """`text` with LaTeX's own signs escaped."""
-    return re.sub("|".join(map(re.escape, _LATEX)), lambda found: _LATEX[found.group()], str(text))
-
-
-def latex_grid(grid: pd.DataFrame, caption: str) -> str:
-    def line(values: Iterable[object]) -> str:
-        return " & ".join(latex_text(value) for value in values) + r" \\"
-
-    body = [line(row) for row in grid.itertuples(index=False)]
-    columns = "l" + "r" * (len(grid.columns) - 1)
-    return "\n".join(
-        [
-            r"\begin{table}[t]",
-            rf"\caption{{{latex_text(caption)}}}",
-            r"\centering",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            line(grid.columns),
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def plain(name: str) -> str:
-    """An attribute as people write it."""
-    return name.replace("_", " ")
+def select(rows: pd.DataFrame, **columns: Iterable[str]) -> pd.DataFrame:
+    """Rows whose columns hold one of the given values."""
+    keep = pd.Series(True, index=rows.index)
+    for name, values in columns.items():
+        keep &= rows[name].isin(list(values))
+    return rows[keep]

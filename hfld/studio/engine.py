@@ -315,9 +315,7 @@ def offered(profile: Profile) -> tuple[str, ...]:
 
 def _lock_of(profile: Profile, models: Models) -> LockExpression:
     """The lock of the benchmark."""
-    config = profile.benchmark
-    options = {"mode": config.lock, "steps": config.lock_steps, "seed": config.seed}
-    return lambda editor: ExpressionLock(editor, models, **options)
+    return lambda editor: ExpressionLock(editor, models, steps=profile.benchmark.lock_steps)
 
 
 def _hashes_of(models: Models, editors: Mapping[str, Editor]) -> dict[str, str]:

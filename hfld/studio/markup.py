@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 
 from hfld.inversion import Fidelity
-from hfld.report.figures import COLOURS
-from hfld.report.labels import LABELS
+from hfld.report.labels import COLOURS, LABELS
 from hfld.studio.drawing import FULL_SCALE
 from hfld.studio.gauges import Gauge, Gauges
 

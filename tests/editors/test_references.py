@@ -15,7 +15,6 @@ from hfld.editors.references import (
     sdflow_from_reference,
     styleflow_from_reference,
 )
-from hfld.editors.trained import columns_of
 from hfld.networks.reference_keys import trajectory_from_reference
 from hfld.networks.resnet import ResNet
 from hfld.networks.trajectory import Trajectory
@@ -67,7 +66,7 @@ def test_styleflow_edits_with_the_references_flow(files, ws, tmp_path):
     editor = styleflow_from_reference(files["flow"], target, attributes=NAMES, rows=ROWS, models=Models())
     assert isinstance(editor, StyleFlow)
     flow = flow_of_reference(files["flow"])
-    condition = Models().score(ws)[:, columns_of(NAMES)]
+    condition = Models().score(ws)[:, editor.columns]
     moved = condition.clone()
     moved[:, 1] += 1.5 * 0.5  # the reference's factor for the gender
     expected = flow.inverse(flow(ws, condition), moved)
@@ -98,7 +97,7 @@ def test_adatrans_walks_the_references_path(files, ws, tmp_path):
     editor = adatrans_from_reference(files["trajectory"], target, density=files["density"], models=Models())
     assert isinstance(editor, AdaTrans)
     assert (editor.shape, editor.config.blocks, editor.config.hidden) == ((ROWS, D), 2, 5)
-    condition = Models().score(ws)[:, columns_of(NAMES)]
+    condition = Models().score(ws)[:, editor.columns]
     condition[:, 1] = 1
     network = Trajectory(rows=ROWS, w_dim=D, condition=C, hidden=5, blocks=2).eval()
     state = torch.load(files["trajectory"], weights_only=True)

@@ -12,40 +12,26 @@ import toy_editors
 import toy_evaluator
 from toy_world import ROWS, W_DIM
 
-from hfld.attributes import EMOTIONS, REGIONS
+from hfld.attributes import REGIONS
 from hfld.config import load_profile
 from hfld.directions import Directions
 from hfld.editors import AdaTrans, ExpressionLock, directions_file, editor_file
 from hfld.evaluation.all_editors import (
-    NOSE_TIP,
     LatentDensity,
     Measures,
+    add_times,
     check_linear,
-    choose_faces,
     comparisons,
-    edited_faces,
     editors_of,
-    made_with,
     perceptual_distance,
+    provenance,
     time_edits,
-    with_times,
 )
 from hfld.evaluation.evaluator import curves, evaluate
-from hfld.evaluation.judges import Readings
 from hfld.networks.reader import Reader
 from hfld.networks.resized import resized
 from hfld.networks.resnet import ResNet
-from hfld.report.benchmark_tables import (
-    CURVES,
-    benchmark_table,
-    caption,
-    counted,
-    findings,
-    side_effects,
-    sides,
-    verdicts,
-    write_benchmark,
-)
+from hfld.report.benchmark import CURVES
 from hfld.report.tabular import Cells
 
 ATTRIBUTES = ("Attractive", "Bald")
@@ -72,7 +58,7 @@ def test_latents(evaluator):
 @pytest.fixture(scope="module")
 def editors(evaluator):
     named = toy_evaluator.toy_editors()
-    named["baseline_lock"] = ExpressionLock(named["baseline"], evaluator.models, projection=None)
+    named["baseline_lock"] = ExpressionLock(named["baseline"], evaluator.models)
     return named
 
 
@@ -86,7 +72,7 @@ def results(evaluator, test_latents, editors, measures):
         ATTRIBUTES,
         validation=validation,
         comparisons=comparisons(editors),
-        pairs_of=measures.pairs,
+        measure=measures.read,
         resamples=100,
     )
 
@@ -107,12 +93,12 @@ def test_editors_are_made_with_their_locks(evaluator, tmp_path):
     Directions(T, toy_editors.NAMES, "baseline").save(directions_file(tmp_path, "baseline"))
     toy_editors.fitted(AdaTrans).save(editor_file(tmp_path, "adatrans"))
     config = load_profile("smoke").benchmark
-    config = replace(config, methods=("baseline", "adatrans_lock", "random"), lock="gradient", lock_steps=2)
+    config = replace(config, methods=("baseline", "adatrans_lock", "random"), lock_steps=2)
     found = editors_of(config, weights=tmp_path, models=evaluator.models)
     assert list(found) == list(config.methods)
     lock = found["adatrans_lock"]
     assert isinstance(lock, ExpressionLock)
-    assert (lock.mode, lock.steps) == ("gradient", 2)
+    assert lock.steps == 2
     assert isinstance(lock.editor, AdaTrans)
     ws = evaluator.models.ws(evaluator.models.latents(2, seed=0, split="test"))
     assert lock.edit(ws, "Attractive", 1.0).shape == ws.shape  # connected to the models
@@ -126,7 +112,7 @@ def test_the_numbers_name_the_weights_and_versions_behind_them(evaluator, tmp_pa
         path.write_bytes(name.encode())
     known = replace(evaluator, models=replace(evaluator.models, hashes={"generator": "f00"}))
     folders = {"world": tmp_path / "world", "weights": tmp_path / "weights"}
-    found = made_with(known, ("sefa", "sefa_lock", "random", "none"), **folders)
+    found = provenance(known, ("sefa", "sefa_lock", "random", "none"), **folders)
     files = ["judge_emotion", "editor_sefa", "directions_baseline"]  # X was not compared
     assert list(found["sha256"]) == ["generator", *files]
     assert found["sha256"]["generator"] == "f00"
@@ -261,7 +247,7 @@ def timed(results):
     times = pd.DataFrame(
         {"method": ["baseline", "hfld"], "value": [2.0, 3.0], "lo": [1.5, 2.5], "hi": 9.0, "n": 3}
     )
-    return with_times(results[0], times)
+    return add_times(results[0], times)
 
 
 def test_times_stand_in_every_cell(results, timed):
@@ -274,7 +260,7 @@ def test_times_stand_in_every_cell(results, timed):
 
 def test_curves_have_every_quantity_for_every_method(evaluator, test_latents, editors, measures):
     some = {"factors": (0.5, 1.0), "resamples": 20}
-    found = curves(evaluator, test_latents[:8], editors, ("Bald",), pairs_of=measures.pairs, **some)
+    found = curves(evaluator, test_latents[:8], editors, ("Bald",), measure=measures.read, **some)
     key = ["factor", "method", "quantity"]
     known = found.dropna(subset=["value"]).set_index(key)["value"]
     for quantity in CURVES:
@@ -288,140 +274,3 @@ def test_curves_have_every_quantity_for_every_method(evaluator, test_latents, ed
     both = plain.merge(found, on=key)
     assert len(both) == len(plain)
     pd.testing.assert_series_equal(both["value_x"], both["value_y"], check_names=False)
-
-
-def test_the_table_shows_every_group_and_is_written(
-    evaluator, test_latents, editors, results, measures, timed, tmp_path
-):
-    table = benchmark_table(timed, editors, data="toy", matches=results[1])
-    text = table.markdown()
-    for part in ("by region", "Table IV", "Table V", "Tables I-III", "won and lost", "exact counterfactual"):
-        assert part in text
-    assert "Baseline, locked" in text
-    some = {"factors": (0.5, 1.0), "resamples": 20, "pairs_of": measures.pairs}
-    strengths = curves(evaluator, test_latents[:8], editors, ATTRIBUTES, **some)
-    summary = write_benchmark(tmp_path, table, results[1], strengths, about={"data": "toys"})
-    for name in ("benchmark.csv", "benchmark.md", "benchmark.tex", "matching.csv", "curves.csv"):
-        assert (tmp_path / name).stat().st_size > 0
-    assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary))
-    assert summary["matched"]["Bald"]["hfld"]["edit_ms"]["mean"] == 3.0
-    assert summary["about"]["findings"] == findings(table.rows, results[1])
-    page = (tmp_path / "README.md").read_text()
-    assert "toys" in page
-    assert all(line in page for line in findings(table.rows, results[1]))
-    assert "p_holm" in summary["matched"]["Bald"]["hfld - random"]["emotion_tvd"]
-    assert set(pd.read_csv(tmp_path / "curves.csv")["quantity"]) == {"target_change", *CURVES}
-
-
-def test_rows_that_were_not_matched_are_marked(results, timed, editors):
-    reached = results[1].assign(failed=False, test_residual=0.0)
-    off = (reached["attribute"] == "Bald") & (reached["method"] == "random")
-    table = benchmark_table(timed, editors, data="toy", matches=reached.assign(test_residual=0.06 * off))
-    seen = set()
-    for block in table.blocks:
-        if "Method" in block.grid:
-            rows = block.grid[block.grid["Method"].str.contains("†")]
-            found = set(zip(rows["Attribute"], rows["Method"], strict=True))
-            kind, _, strength = block.title.rpartition(". ")
-            name = "hfld - random †" if kind.startswith("Differences") else "Random direction †"
-            here = "Matched" in strength and (block.grid["Attribute"] == "Bald").any()
-            assert found == ({("Bald", name)} if here else set()), block.title
-            seen |= found
-    assert len(seen) == 2
-    assert table.notes[-1].startswith("†")
-    plain = benchmark_table(timed, editors, data="toy", matches=reached)
-    assert "†" not in plain.markdown()
-    assert table.rows.equals(plain.rows)
-
-
-def test_side_effects_are_the_baselines_largest(results):
-    cells = Cells(results[0])
-    found = side_effects(cells, "Bald", k=3)
-    values = [cells("matched", "Bald", "baseline", name).value for name in found]
-    assert len(found) == 3
-    assert values == sorted(values, reverse=True)
-    assert "ratio:Bald" not in found
-
-
-def test_verdicts_count_attributes_and_know_which_way_is_better():
-    def row(method, quantity, attribute, value, p):
-        return {"strength": "matched", "method": method, "quantity": quantity, "attribute": attribute,
-                "value": value, "p": p, "p_holm": p}  # fmt: skip
-
-    rows = pd.DataFrame(
-        [
-            row("hfld - x", "emotion_tvd", "Male", -1.0, 0.01),
-            row("hfld - x", "emotion_tvd", "Bald", -1.0, 0.5),
-            row("hfld - x", "emotion_tvd", "Young", 1.0, 0.01),
-            row("hfld - x", "label_keep", "Male", -0.1, 0.01),
-            row("x", "label_keep", "Male", 0.9, np.nan),
-        ]
-    )
-    quantities = ("emotion_tvd", "label_keep")
-    (line,) = verdicts(counted(rows, "matched", None, quantities)).to_dict("records")
-    assert list(line.values()) == ["hfld - x", "+1 −1 =1", "+0 −1 =0"]
-    # An attribute at which either side did not reach the common change is no comparison.
-    matches = pd.DataFrame(
-        {"attribute": ["Young", "Male", "Bald"], "method": ["x", "y", "x"], "reason": ["weak", "far", "near"]}
-    ).assign(failed=True, goal=0.3, validation=[0.1, 0.6, 0.31], test_residual=0.0)
-    (line,) = verdicts(counted(rows, "matched", matches, quantities)).to_dict("records")
-    assert list(line.values()) == ["hfld - x", "+1 −0 =1", "+0 −1 =0"]
-    (line,) = verdicts(counted(rows, "native", matches, quantities)).to_dict("records")
-    assert list(line.values()) == ["hfld - x", "-", "-"]
-    apart = matches.iloc[2:].assign(
-        failed=False, reason="", test_residual=-0.06
-    )  # Bald, x: matched, but not on test
-    (line,) = verdicts(counted(rows, "matched", apart, quantities)).to_dict("records")
-    assert list(line.values()) == ["hfld - x", "+1 −1 =0", "+0 −1 =0"]
-    said = findings(rows, apart)
-    assert said[1:] == ["Bald, x: not matched; -0.060 off on test latents."]
-    said = findings(rows, matches)
-    assert said[0] == (
-        "HFLD against x: better in 1, worse in 1, undecided in 1 of 3 cells; worse in emotion label kept."
-    )
-    assert said[1:] == ["Young, x: not matched; weak.", "Male, y: not matched; far."]
-    assert sides("difference") == ("baseline", "hfld")
-
-
-def test_faces_are_chosen_by_the_rule():
-    landmarks = np.tile(np.random.default_rng(0).random((1, 106, 2)), (6, 1, 1))
-    landmarks[:, 66], landmarks[:, 79], landmarks[:, NOSE_TIP] = (0.3, 0.5), (0.7, 0.5), (0.5, 0.6)
-    landmarks[4, NOSE_TIP, 0], landmarks[2, NOSE_TIP, 0] = 0.4, 0.65
-    emotions = np.zeros((6, 7))
-    emotions[4, EMOTIONS.index("happy")] = 99  # taken already as the head turned left
-    emotions[5, EMOTIONS.index("happy")] = 90
-    emotions[0, EMOTIONS.index("surprise")] = 80
-    readings = Readings(np.zeros((6, 40)), emotions, landmarks, np.zeros((6, 2)))
-    chosen, rules = choose_faces(readings, 4)
-    assert chosen == [4, 2, 5, 0]
-    assert rules == ["head left", "head right", "happy", "surprise"]
-    everyone, _ = choose_faces(readings, 6)
-    assert sorted(everyone) == list(range(6))
-    with pytest.raises(ValueError, match="count must be from 1 to 6, not 7"):
-        choose_faces(readings, 7)
-
-
-def test_faces_go_to_the_other_side(evaluator, test_latents, editors):
-    faces = test_latents[:5]
-    made = edited_faces(evaluator, faces, editors, "Bald", factors={("Bald", "hfld"): 0.0})
-    assert list(made) == ["original", *editors]
-    assert np.array_equal(made["original"], faces.images)
-    assert np.array_equal(made["hfld"], faces.images)  # factor 0: not moved
-    target = (faces.scores[:, 4] < 0.5).float()
-    expected = evaluator.edited(faces, editors["baseline"], "Bald", target)
-    assert np.array_equal(made["baseline"], evaluator.judge(expected)[1])
-
-
-def test_a_caption_says_which_way_is_better():
-    assert caption("emotion_tvd") == (
-        "Emotion change, points against the achieved change of the target; lower is better."
-    )
-    higher = [name for name in CURVES if "higher is better" in caption(name)]
-    assert higher == [
-        "label_keep",
-        "identity_cosine",
-        "preservation",
-        "latent_log_likelihood",
-        "counterfactual_label_keep",
-    ]
-    assert "Figures 5 and 6" in caption("figure6")

@@ -24,7 +24,6 @@ from hfld.evaluation.editor_checks import (
     flattening,
     labels_table,
     report,
-    settings_of,
 )
 
 
@@ -117,7 +116,7 @@ def test_what_moves_too_little_gets_its_reason(evaluator, validation, gain, attr
 
 def test_fooling_the_regressor_is_told_apart(evaluator, validation, monkeypatch):
     editor = ToyEditor(gain=3.0, drag=0)
-    monkeypatch.setattr("hfld.evaluation.editor_checks._regressor_change", lambda *_: 0.9)
+    monkeypatch.setattr(type(evaluator), "mean_change", lambda *_: 0.9)
     monkeypatch.setattr(type(evaluator), "tuned_change", lambda *_: lambda factor: 0.05 * factor)
     (row,) = check_targets(evaluator, validation, editor, ("Bald",), least=0.3).to_dict("records")
     assert row["reason"] == "moves the regressor by 0.90, an independent judge by 0.20 at most"
@@ -146,10 +145,8 @@ def test_the_report_is_plain_json(evaluator, validation, fitted):
     assert [row["step"] for row in found["losses"]] == [0, 24, 48, 72, 96, 120]
 
 
-def test_settings_are_those_of_the_profile():
+def test_networks_learn_the_attributes_of_the_tables():
     profile = load_profile("smoke")
-    assert settings_of(profile, "sdflow_hfld")["encoder_width"] == profile.sdflow.encoder_width
-    assert settings_of(profile, "regression") == vars(profile.editors)
     full = replace(profile, editors=replace(profile.editors, schedule="full"))
     assert fitting_profile(profile).directions.attributes == profile.tables.attributes
     assert fitting_profile(full).directions.attributes == profile.directions.attributes == "all"

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_evaluator import ToyEditor, toy_editors, toy_evaluator, toy_judges
+from toy_evaluator import toy_editors, toy_evaluator, toy_judges
 from toy_world import toy_models
 
 from hfld.attributes import ATTRIBUTES, REGIONS, attribute_index
-from hfld.evaluation.evaluator import Evaluator, curves, evaluate, reportable, survey
+from hfld.evaluation.evaluator import Evaluator, curves, evaluate, reportable
 from hfld.evaluation.judges import Judges, Readings, check_independent, exact_head, read, state_hash
 from hfld.evaluation.matching import find_factor, match_strengths
 from hfld.evaluation.quantities import (
@@ -47,7 +47,7 @@ def cell(rows, attribute, method, quantity, strength="native"):
 def test_judges_must_be_independent():
     models = toy_models()
     judges = toy_judges(models)
-    assert len(set(check_independent(judges, models.networks()).values())) == 5
+    check_independent(judges, models.networks())
     guilty = Judges(**{**judges.named(), "attributes": models.regressor})
     with pytest.raises(ValueError, match="judge 'attributes' is the training network 'regressor'"):
         Evaluator(models, guilty, size=8)
@@ -343,7 +343,7 @@ def test_latents_that_cannot_be_judged_are_named(evaluator):
     unjudged = evaluator.latents(3, seed=1, split="test", judged=False)
     with pytest.raises(ValueError, match="judged=True"):
         evaluate(evaluator, unjudged, {}, ["Male"])
-    assert len(unjudged[1]) == 1 and torch.equal(unjudged[1].ws, unjudged.ws[1:2])
+    assert len(unjudged[1:2]) == 1 and torch.equal(unjudged[1:2].ws, unjudged.ws[1:2])
     assert len(repr(unjudged)) < 200
 
 
@@ -367,12 +367,8 @@ def test_photographs_have_no_oracle():
     assert reportable(rows)[0] == ["Bald"]
 
 
-def test_survey_and_curves(evaluator):
+def test_curves_rise_with_the_strength(evaluator):
     test = evaluator.latents(16, seed=1, split="test")
-    found = survey(
-        evaluator, test, {"baseline": ToyEditor(gain=3.0, drag=0.8)}, attributes=NAMES, resamples=20
-    )
-    assert set(found.method) == {"baseline", "none", "oracle", "floor"}
     found = curves(evaluator, test, toy_editors(), ["Bald"], factors=(0.5, 1.0), resamples=20)
     drift = found.query("method == 'baseline' and quantity == 'landmark_drift_px'").set_index("factor").value
     assert drift[1.0] > drift[0.5] > 0

@@ -27,13 +27,13 @@ def test_missing_values_are_dropped_and_counted():
     estimates = bootstrap_means(values, resampling_counts(3, resamples=400, seed=0))
     assert estimates.value.tolist() == [2.0, 5.0]
     assert estimates.n.tolist() == [2, 1] and estimates.dropped.tolist() == [1, 2]
-    lo, hi = estimates.interval()
+    lo, hi = interval(estimates.draws)
     assert lo.tolist() == [1.0, 5.0] and hi.tolist() == [3.0, 5.0]
 
 
 def test_nothing_seen_is_nan_not_an_error():
     estimates = bootstrap_means(np.full((4, 1), np.nan), resampling_counts(4, resamples=10))
-    assert np.isnan(estimates.value).all() and np.isnan(estimates.interval()[0]).all()
+    assert np.isnan(estimates.value).all() and np.isnan(interval(estimates.draws)[0]).all()
     assert np.isnan(p_values(estimates.value, estimates.draws)).all()
 
 
@@ -67,7 +67,7 @@ def test_pairing_narrows_the_difference():
     shared = generator.normal(size=200)
     a, b = shared + 0.1 * generator.normal(size=200), shared + 0.1 * generator.normal(size=200)
     counts = resampling_counts(200, resamples=500)
-    paired = np.ptp(bootstrap_means(a - b, counts).interval())
+    paired = np.ptp(interval(bootstrap_means(a - b, counts).draws))
     unpaired = np.ptp(interval(bootstrap_means(a, counts).draws - bootstrap_means(b[::-1], counts).draws))
     assert paired < unpaired / 3
 

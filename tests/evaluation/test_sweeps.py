@@ -10,19 +10,19 @@ from toy_world import CONFIG
 from hfld.config import load_profile
 from hfld.editors import LinearEditor
 from hfld.evaluation.sweeps import (
-    CURVE,
+    CURVE_QUANTITIES,
     DOUBLED,
     agreement,
-    around,
+    choose_weight,
+    evaluate_trainings,
     further_training,
-    heaviest,
     kept_change,
     over_trainings,
-    repeat,
     spread,
     sweep_landmark_weight,
     train_variants,
     variants,
+    weights_around,
 )
 from hfld.losses import weight_for_pixel
 
@@ -38,11 +38,10 @@ def evaluator():
 def test_a_heavier_landmark_term_moves_less(tmp_path, evaluator):
     validation = evaluator.latents(16, seed=1, split="validation")
     # H of the toy world follows coordinate 0, which is the shadow's own: the weight stops that edit.
-    rows = sweep_landmark_weight(
-        SHORT, evaluator, validation, NAMES, run_dir=tmp_path, per_pixel=(0.0, 1.0, 1000.0), progress=False
-    )
+    config = replace(SHORT, lambda_landmark=weight_for_pixel(300.0))
+    rows = sweep_landmark_weight(config, evaluator, validation, NAMES, run_dir=tmp_path, progress=False)
     assert set(rows["quantity"]) == {"target_change", "landmark_drift_px", "emotion_tvd"}
-    assert set(rows["per_pixel"]) == {0.0, 1.0, 1000.0}
+    assert set(rows["per_pixel"]) == {0.0, 30.0, 100.0, 300.0, 1000.0}
     change = rows[(rows["quantity"] == "target_change") & (rows["attribute"] == "5_o_Clock_Shadow")]
     values = change.set_index("per_pixel")["value"]
     assert values[1000.0] < 0.5 * values[0.0]
@@ -62,7 +61,7 @@ def test_trainings_are_repeated_and_their_spread_is_told(tmp_path, evaluator):
     validation = evaluator.latents(8, seed=1, split="validation", judged=False)
     configs = variants(SHORT, seeds=(1, 2))
     trainings = train_variants(configs, evaluator.models, run_dir=tmp_path, progress=False)
-    rows = repeat(trainings, evaluator, test, validation, NAMES[:1], resamples=50)
+    rows = evaluate_trainings(trainings, evaluator, test, validation, NAMES[:1], resamples=50)
     assert set(rows["variant"]) == {"seed 1", "seed 2", DOUBLED}
     told = spread(rows)
     assert (told["trainings"] == 2).all()
@@ -109,7 +108,7 @@ def test_intervals_cover_both_sources_of_chance(between, latents):
 
 def test_a_sweep_lies_around_the_profiles_own_weight():
     for name, expected in (("portraits", [0, 0.03, 0.1, 0.3, 1]), ("ffhq256", [0, 0.3, 1, 3, 10])):
-        assert around(load_profile(name).directions) == expected
+        assert weights_around(load_profile(name).directions) == expected
 
 
 def test_the_rule_takes_the_heaviest_weight_before_the_edit_is_lost():
@@ -119,12 +118,12 @@ def test_the_rule_takes_the_heaviest_weight_before_the_edit_is_lost():
             {"per_pixel": weight, "attribute": f"A{i}", "quantity": quantity, "value": value}
             for weight, values in changes.items()
             for i, value in enumerate(values)
-            for quantity in CURVE
+            for quantity in CURVE_QUANTITIES
         ]
     )
     np.testing.assert_allclose(kept_change(rows)["A0"], np.divide([0.6, 0.5, 0.5, 0.2, 0.6], 0.6))
     np.testing.assert_allclose(kept_change(rows)["A1"], [1.0, 1.0, 0.75, 0.75, 1.0])
-    assert heaviest(rows) == 0.3  # 1.0 lost one edit, 3.0 comes after it
-    assert heaviest(rows, keep=0.8) == 0.1
+    assert choose_weight(rows) == 0.3  # 1.0 lost one edit, 3.0 comes after it
+    assert choose_weight(rows, keep=0.8) == 0.1
     with pytest.raises(ValueError, match="none is 0, the baseline"):
-        heaviest(rows[rows["per_pixel"] > 0])
+        choose_weight(rows[rows["per_pixel"] > 0])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy_world import CONFIG, ROWS, W_DIM, toy_models
 
-from hfld.directions import Directions, principal_axes
+from hfld.directions import DirectionMatrix, Directions, principal_axes
 from hfld.losses import adversarial_loss
 from hfld.models import Models
 from hfld.training import directions as module

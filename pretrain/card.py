@@ -1,5 +1,7 @@
 """card.json as a page that people read."""
 
+from collections.abc import Iterable, Sequence
+
 from hfld.attributes import ATTRIBUTES, EMOTIONS, REGIONS
 
 ROLES = {
@@ -17,96 +19,81 @@ ROLES = {
 
 def model_card(card: dict) -> str:
     """The Markdown page."""
-    return "\n".join(
-        [
-            *_introduction(card),
-            *_networks(card),
-            *_gates(card),
-            *_summary(card),
-            *_attributes(card),
-            *_limits(),
-        ]
-    )
+    parts = (_introduction(card), _networks(card), _gates(card), _summary(card), _attributes(card), LIMITS)
+    return "\n".join(parts)
 
 
-def _introduction(card: dict) -> list[str]:
-    return [
-        "# Model card: the portraits world",
-        "",
-        "Written by `python -m pretrain.gates`; the same numbers are in `card.json`. All networks take or"
-        f" give portraits of {card['size']} x {card['size']} px. They were trained on drawn portraits alone:"
-        " no photograph, no real person, no third-party weights. They carry the project's licence.",
-        "",
-        "64 px is what two cores could train; 128 px is the recipe's other size (`world: size` in"
-        " pretrain/params.yaml), not trained yet.",
-        "",
-    ]
+def _introduction(card: dict) -> str:
+    return f"""\
+# Model card: the portraits world
+
+Written by `python -m pretrain.gates`; the same numbers are in `card.json`. All networks take or give
+portraits of {card["size"]} x {card["size"]} px. They were trained on drawn portraits alone: no photograph,
+no real person, no third-party weights. They carry the project's licence.
+
+64 px is what two cores could train; 128 px is the recipe's other size (`world: size` in
+pretrain/params.yaml), not trained yet.
+"""
 
 
-def _networks(card: dict) -> list[str]:
-    lines = [
-        "## Networks",
-        "",
-        "| file | role | layout | portraits it was trained on | steps x batch | MB |",
-        "|---|---|---|---|---|---|",
-    ]
+def _networks(card: dict) -> str:
+    rows = []
     for name, role in ROLES.items():
-        facts = card["networks"].get(name)
-        if facts is None:
+        if (facts := card["networks"].get(name)) is None:
             continue
-        shape = ", ".join(
-            f"{key} {value}" for key, value in facts["arguments"].items() if not isinstance(value, dict)
-        )
-        data, recipe = facts.get("portraits"), facts.get("recipe")
-        seen = f"{data['n']:,} {data['mode']}, seed {data['seed']}" if data else _pairs(facts)
-        steps, batch = (recipe[k] for k in ("steps", "batch")) if recipe else _steps(facts)
-        work = f"{steps:,} x {batch}"
-        size = f"{facts['bytes'] / 1e6:.1f}"
-        lines.append(f"| {name} | {role} | {facts['network']} ({shape}) | {seen} | {work} | {size} |")
+        arguments = {key: value for key, value in facts["arguments"].items() if not isinstance(value, dict)}
+        layout = f"{facts['network']} ({', '.join(f'{key} {value}' for key, value in arguments.items())})"
+        rows.append((name, role, layout, *_training(facts), f"{facts['bytes'] / 1e6:.1f}"))
     total = sum(facts["bytes"] for facts in card["networks"].values())
-    lines += [
-        "",
-        f"Together {total / 1e6:.1f} MB (matrices in fp16). *natural*: attributes co-occur as counted in"
-        " CelebA; *independent*: they do not, so a judge cannot take one for another. Judges learn strengths"
-        " (soft labels) where pixels show them, R hard labels everywhere. All see slightly blurred and noisy"
-        " copies, so that they also read a generator's softer pictures; the landmark judge sees them shifted"
-        " a little as well. No two sets share a seed.",
-        "",
-    ]
+    heads = ("file", "role", "layout", "portraits it was trained on", "steps x batch", "MB")
+    text = f"""\
+## Networks
+
+{_table(heads, rows)}
+
+Together {total / 1e6:.1f} MB (matrices in fp16). *natural*: attributes co-occur as counted in CelebA;
+*independent*: they do not, so a judge cannot take one for another. Judges learn strengths (soft labels)
+where pixels show them, R hard labels everywhere. All see slightly blurred and noisy copies, so that they
+also read a generator's softer pictures; the landmark judge sees them shifted a little as well. No two sets
+share a seed.
+"""
     if card["networks"].get("generator", {}).get("phase") == "paired":
-        lines += [
-            "This G is of the paired phase alone. `dvc repro pretrain/dvc.yaml` trains one from the start,"
-            " against D as well: another set than this one, not yet measured.",
-            "",
-        ]
-    for name in ROLES:
-        if note := card["networks"].get(name, {}).get("note"):
-            lines += [f"{name}: {note}", ""]
-    return lines
+        text += """
+This G is of the paired phase alone. `dvc repro pretrain/dvc.yaml` trains one from the start, against D as
+well: another set than this one, not yet measured.
+"""
+    notes = {name: card["networks"].get(name, {}).get("note") for name in ROLES}
+    return text + "".join(f"\n{name}: {note}\n" for name, note in notes.items() if note)
 
 
-def _pairs(facts: dict) -> str:
-    """What G or D was trained on in its last phase."""
-    return f"{facts['pairs']:,} pairs of z and portrait, {facts['phase']} phase, {facts['minutes']:g} minutes"
+def _training(facts: dict) -> tuple[str, str]:
+    """What a network saw, and in how many steps; of G and D the last phase."""
+    if data := facts.get("portraits"):
+        seen, recipe = f"{data['n']:,} {data['mode']}, seed {data['seed']}", facts["recipe"]
+        return seen, f"{recipe['steps']:,} x {recipe['batch']}"
+    minutes = f"{facts['phase']} phase, {facts['minutes']:g} minutes"
+    work = f"{facts['steps']:,} x {facts['images_seen'] // facts['steps']}"
+    return f"{facts['pairs']:,} pairs of z and portrait, {minutes}", work
 
 
-def _steps(facts: dict) -> tuple[int, int]:
-    """Steps and batch of the last phase of G or D."""
-    return facts["steps"], facts["images_seen"] // facts["steps"]
-
-
-def _gates(card: dict) -> list[str]:
-    lines = ["## Gates", "", "| requirement | reached | limit | |", "|---|---|---|---|"]
-    for row in card["gates"]:
-        sign, passed = "<=" if row["below"] else ">=", "yes" if row["passed"] else "**no**"
-        lines.append(f"| {row['gate']} | {row['value']:.4f} | {sign} {row['limit']} | {passed} |")
-    n = card["renders"]["natural"]["n"]
-    lines += [
-        "",
-        f"{n:,} held-out portraits of each kind; G(z) is read for the latents of the natural ones.",
-        "",
+def _gates(card: dict) -> str:
+    rows = [
+        (
+            row["gate"],
+            f"{row['value']:.4f}",
+            f"{'<=' if row['below'] else '>='} {row['limit']}",
+            "yes" if row["passed"] else "**no**",
+        )
+        for row in card["gates"]
     ]
-    return lines
+    return f"""\
+## Gates
+
+{_table(("requirement", "reached", "limit", ""), rows)}
+
+{card["renders"]["natural"]["n"]:,} held-out portraits of each kind; G(z) is read for the latents of the
+natural ones.
+"""
 
 
 def _columns(card: dict) -> dict[str, dict]:
@@ -114,62 +101,57 @@ def _columns(card: dict) -> dict[str, dict]:
     return columns | ({"G(z)": card["generated"]} if "generated" in card else {})
 
 
-def _summary(card: dict) -> list[str]:
-    columns = _columns(card)
-    rows = {
-        "attribute AUC, mean of 40": lambda s: f"{s['judge_attributes']['mean']:.4f}",
-        "attribute AUC, worst": lambda s: f"{s['judge_attributes']['worst']:.4f}",
-        "tuning judge's AUC, mean": lambda s: f"{s['judge_attributes_tuning']['mean']:.4f}",
-        "R's AUC, mean": lambda s: f"{s['regressor']['mean']:.4f}",
-        "landmark error, px at 128": lambda s: f"{s['landmarks']['mean']:.3f}",
-        "95 % of portraits are below": lambda s: f"{s['landmarks']['p95']:.3f}",
-        **{
-            f"landmarks, {region}": lambda s, region=region: f"{s['landmarks']['regions'][region]:.3f}"
-            for region in REGIONS
-        },
-        "balanced emotion accuracy": lambda s: f"{s['emotion']['balanced_accuracy']:.3f}",
-        **{f"recall of {e}": lambda s, e=e: f"{s['emotion']['recall'][e]:.3f}" for e in EMOTIONS},
-        "distance to the true emotions, points": lambda s: f"{s['emotion']['distance']:.2f}",
-        "identity, mean R2 of 16 parameters": lambda s: (
-            f"{sum(s['identity'].values()) / len(s['identity']):.3f}"
-        ),
-        "pixels against the render, grey levels": lambda s: f"{s['pixels']:.2f}",
+def _summary(card: dict) -> str:
+    columns = {name: _readings(scores) for name, scores in _columns(card).items()}
+    rows = [(name, *(column[name] for column in columns.values())) for name in columns["natural"]]
+    return f"""\
+## What the judges read
+
+{_table(("", *columns), rows)}
+
+Same or another person, everything else redrawn: AUC {card["identity_verification_auc"]:.3f} of the identity
+judge's cosine.
+"""
+
+
+def _readings(scores: dict) -> dict[str, str]:
+    landmarks, emotion, identity = scores["landmarks"], scores["emotion"], scores["identity"]
+    return {
+        "attribute AUC, mean of 40": f"{scores['judge_attributes']['mean']:.4f}",
+        "attribute AUC, worst": f"{scores['judge_attributes']['worst']:.4f}",
+        "tuning judge's AUC, mean": f"{scores['judge_attributes_tuning']['mean']:.4f}",
+        "R's AUC, mean": f"{scores['regressor']['mean']:.4f}",
+        "landmark error, px at 128": f"{landmarks['mean']:.3f}",
+        "95 % of portraits are below": f"{landmarks['p95']:.3f}",
+        **{f"landmarks, {region}": f"{landmarks['regions'][region]:.3f}" for region in REGIONS},
+        "balanced emotion accuracy": f"{emotion['balanced_accuracy']:.3f}",
+        **{f"recall of {name}": f"{emotion['recall'][name]:.3f}" for name in EMOTIONS},
+        "distance to the true emotions, points": f"{emotion['distance']:.2f}",
+        "identity, mean R2 of 16 parameters": f"{sum(identity.values()) / len(identity):.3f}",
+        "pixels against the render, grey levels": f"{scores['pixels']:.2f}",
     }
-    lines = ["## What the judges read", "", f"| | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
-    lines += [
-        f"| {name} | {' | '.join(show(scores) for scores in columns.values())} |"
-        for name, show in rows.items()
-    ]
-    same = card["identity_verification_auc"]
-    return [
-        *lines,
-        "",
-        f"Same or another person, everything else redrawn: AUC {same:.3f} of the identity judge's cosine.",
-        "",
-    ]
 
 
-def _attributes(card: dict) -> list[str]:
-    columns = _columns(card)
-    lines = [
-        "## Attributes: AUC where the label is visible",
-        "",
-        f"| attribute | {' | '.join(columns)} | R, natural |",
-        "|---|" + "---|" * (len(columns) + 1),
-    ]
-    for name in ATTRIBUTES:
-        cells = [scores["judge_attributes"]["each"][name] for scores in columns.values()]
-        cells.append(card["renders"]["natural"]["regressor"]["each"][name])
-        lines.append(f"| {name} | {' | '.join(f'{cell:.3f}' for cell in cells)} |")
-    return [*lines, ""]
+def _attributes(card: dict) -> str:
+    columns = {name: scores["judge_attributes"]["each"] for name, scores in _columns(card).items()}
+    columns["R, natural"] = card["renders"]["natural"]["regressor"]["each"]
+    rows = [(name, *(f"{column[name]:.3f}" for column in columns.values())) for name in ATTRIBUTES]
+    return f"""\
+## Attributes: AUC where the label is visible
+
+{_table(("attribute", *columns), rows)}
+"""
 
 
-def _limits() -> list[str]:
-    return [
-        "## Limits",
-        "",
-        "The portraits are drawings with CelebA's *statistics* of labels, including its biases (such as"
-        " makeup going with `Attractive`, gray hair with `Male`). Nothing here recognises or describes real"
-        " people, and none of these numbers transfers to photographs.",
-        "",
-    ]
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["|" + "---|" * len(heads), *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join([f"| {' | '.join(heads)} |", *lines])
+
+
+LIMITS = """\
+## Limits
+
+The portraits are drawings with CelebA's *statistics* of labels, including its biases (such as makeup going
+with `Attractive`, gray hair with `Male`). Nothing here recognises or describes real people, and none of
+these numbers transfers to photographs.
+"""

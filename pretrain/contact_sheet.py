@@ -23,18 +23,10 @@ MASCULINE = (
 )  # fmt: skip
 """Attributes shown on a man's face."""
 COVERS = (
-    "Wearing_Hat",
-    "Bald",
-    "Eyeglasses",
-    "Blurry",
-    "Bangs",
-    "Goatee",
-    "Mustache",
-    "Sideburns",
+    "Wearing_Hat", "Bald", "Eyeglasses", "Blurry", "Bangs", "Goatee", "Mustache", "Sideburns",
     "5_o_Clock_Shadow",
-)
-THRESHOLD = 12
-"""Grey levels that a pixel must change by to count."""
+)  # fmt: skip
+THRESHOLD = 12  # grey levels that a pixel must change by to count
 
 
 def faces(n: int, seed: int) -> np.ndarray:

@@ -25,20 +25,12 @@ from hfld.models import autocast, reuse_memory
 from hfld.portraits.dataset import PortraitSet
 from hfld.portraits.parameters import SCORES, decode, sample
 from hfld.portraits.render import render
-from pretrain.card import model_card
+from pretrain.card import ROLES, model_card
 from pretrain.judges import IDENTITY
 from pretrain.reading import Settings
 from pretrain.scores import attribute_aucs, auc, balanced_accuracy, determination, landmark_errors
 
-READERS = (
-    "judge_attributes",
-    "judge_attributes_tuning",
-    "judge_emotion",
-    "judge_landmarks",
-    "judge_identity",
-    "regressor",
-)
-OTHERS = ("generator", "discriminator", "perceptual")
+READERS = [name for name in ROLES if name.startswith("judge_") or name == "regressor"]
 
 
 def read_images(
@@ -109,35 +101,25 @@ def gates(card: dict) -> list[dict]:
     """Every requirement with what was reached."""
     rows = []
 
-    def add(what: str, value: float, limit: float, *, below: bool) -> None:
+    def add(what: str, value: float, limit: float, *, below: bool = False) -> None:
         passed = bool(value <= limit if below else value >= limit)
         rows.append({"gate": what, "value": value, "limit": limit, "below": below, "passed": passed})
 
     for name in ("natural", "independent"):
         scores = card["renders"][name]
-        add(f"attribute AUC on renders ({name}), mean", scores["judge_attributes"]["mean"], 0.97, below=False)
-        add(
-            f"attribute AUC on renders ({name}), worst",
-            scores["judge_attributes"]["worst"],
-            0.85,
-            below=False,
-        )
-        add(
-            f"balanced emotion accuracy on renders ({name})",
-            scores["emotion"]["balanced_accuracy"],
-            0.80,
-            below=False,
-        )
+        aucs, accuracy = scores["judge_attributes"], scores["emotion"]["balanced_accuracy"]
+        add(f"attribute AUC on renders ({name}), mean", aucs["mean"], 0.97)
+        add(f"attribute AUC on renders ({name}), worst", aucs["worst"], 0.85)
+        add(f"balanced emotion accuracy on renders ({name})", accuracy, 0.80)
         add(f"landmark error on renders ({name}), px at 128", scores["landmarks"]["mean"], 0.6, below=True)
     if "generated" in card:
         drawn, made = card["renders"]["natural"], card["generated"]
-        each = [
-            drawn["judge_attributes"]["each"][a] - made["judge_attributes"]["each"][a] for a in ATTRIBUTES
-        ]
+        before, after = (scores["judge_attributes"]["each"] for scores in (drawn, made))
+        lost = [before[name] - after[name] for name in ATTRIBUTES]
         emotion = drawn["emotion"]["balanced_accuracy"] - made["emotion"]["balanced_accuracy"]
         add("landmark error of G(z), px at 128", made["landmarks"]["mean"], 1.0, below=True)
-        add("attribute AUC lost from render to G(z), mean", float(np.mean(each)), 0.03, below=True)
-        add("attribute AUC lost from render to G(z), worst", float(np.max(each)), 0.08, below=True)
+        add("attribute AUC lost from render to G(z), mean", float(np.mean(lost)), 0.03, below=True)
+        add("attribute AUC lost from render to G(z), worst", float(np.max(lost)), 0.08, below=True)
         add("balanced emotion accuracy lost from render to G(z)", emotion, 0.05, below=True)
     return rows
 
@@ -146,9 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--params", type=Path, default=ROOT / "pretrain" / "params.yaml")
     parser.add_argument("--generator", type=Path, help="default: the one among the products, if it is there")
-    parser.add_argument(
-        "--limit", type=int, help="only that many portraits of each set (a quick look, never a card)"
-    )
+    parser.add_argument("--limit", type=int, help="only that many portraits of each set (never a card)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -156,28 +136,27 @@ def main() -> None:
     settings = Settings(options.params)
     out = ROOT / settings.world.out
     path = options.generator or out / "generator.safetensors"
-    generator = load_network(path) if path.is_file() else None
     networks = {name: load_network(out / f"{name}.safetensors") for name in READERS}
     sets = {name: settings.portraits(f"held_{name}")[: options.limit] for name in ("natural", "independent")}
+    natural = sets["natural"]
 
     card: dict = {"world": "portraits", "size": settings.world.size, "trained": True}
     card["renders"] = {
         name: measure(read_images(networks, data, name=f"{name} renders"), data)
         for name, data in sets.items()
     }
-    card["identity_verification_auc"] = verification(networks["judge_identity"], sets["natural"])
-    if generator is not None:
-        data = sets["natural"]
-        card["generated"] = measure(read_images(networks, data, generator=generator, name="G(z)"), data)
+    card["identity_verification_auc"] = verification(networks["judge_identity"], natural)
+    if path.is_file():
+        made = read_images(networks, natural, generator=load_network(path), name="G(z)")
+        card["generated"] = measure(made, natural)
     card["gates"] = gates(card)
-    files = [out / f"{name}.safetensors" for name in (*OTHERS, *READERS)]
+    files = [out / f"{name}.safetensors" for name in ROLES]
     card["networks"] = {
         file.stem: {"bytes": file.stat().st_size, **load_metadata(file)} for file in files if file.is_file()
     }
     for row in card["gates"]:
-        print(
-            f"{'pass' if row['passed'] else 'FAIL'}  {row['gate']}: {row['value']:.4f} (limit {row['limit']})"
-        )
+        verdict = "pass" if row["passed"] else "FAIL"
+        print(f"{verdict}  {row['gate']}: {row['value']:.4f} (limit {row['limit']})")
     if options.limit is None:
         (out / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
         (ROOT / "pretrain" / "MODEL_CARD.md").write_text(model_card(card))

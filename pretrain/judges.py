@@ -17,50 +17,41 @@ from hfld.networks.emotion import EmotionNet
 from hfld.networks.reader import Reader
 from hfld.networks.resnet import ResNet
 from hfld.portraits.parameters import NUISANCES
-from pretrain.reading import Job, Labels, Recipe, read_job, train_reader
+from pretrain.reading import PIXELS, Job, Labels, Loss, Recipe, read_job, train_reader
 
 IDENTITY = NUISANCES[:16]
 """Proportions of the face and colour of the skin: what stays when a person smiles, turns, cuts their hair."""
 
-PIXELS = 128
-"""Landmark errors are stated in px of a picture with this side, whatever the judge's size."""
 
-
-def attributes_loss(logits: Tensor, labels: Labels, index: Tensor) -> dict[str, Tensor]:
+def attributes_loss(logits: Tensor, shown: Labels) -> dict[str, Tensor]:
     """Cross-entropy on the strengths (soft labels) where visible."""
-    entropy = F.binary_cross_entropy_with_logits(logits, labels.strengths[index], reduction="none")
-    return {"attributes": (entropy * labels.visible[index]).mean()}
+    entropy = F.binary_cross_entropy_with_logits(logits, shown.strengths, reduction="none")
+    return {"attributes": (entropy * shown.visible).mean()}
 
 
-def emotion_loss(logits: Tensor, labels: Labels, index: Tensor) -> dict[str, Tensor]:
+def emotion_loss(logits: Tensor, shown: Labels) -> dict[str, Tensor]:
     """KL divergence from the true to the predicted shares."""
-    return {"kl": F.kl_div(logits.log_softmax(dim=1), labels.emotions[index], reduction="batchmean")}
+    return {"kl": F.kl_div(logits.log_softmax(dim=1), shown.emotions, reduction="batchmean")}
 
 
-def landmarks_loss(points: Tensor, labels: Labels, index: Tensor) -> dict[str, Tensor]:
+def landmarks_loss(points: Tensor, shown: Labels) -> dict[str, Tensor]:
     """Mean absolute error per coordinate, in px at 128."""
-    return {"pixels": PIXELS * (points.view(-1, 106, 2) - labels.augmented).abs().mean()}
+    return {"pixels": PIXELS * (points.view(-1, 106, 2) - shown.landmarks).abs().mean()}
 
 
-def identity_loss(predicted: Tensor, labels: Labels, index: Tensor) -> dict[str, Tensor]:
+def identity_loss(predicted: Tensor, shown: Labels) -> dict[str, Tensor]:
     """Squared error of the standard normal identity parameters."""
-    return {"identity": (predicted - labels.nuisance[index, : len(IDENTITY)]).square().mean()}
+    return {"identity": (predicted - shown.nuisance[:, : len(IDENTITY)]).square().mean()}
 
 
-OUTPUTS = {
-    "judge_landmarks": 212,
-    "judge_emotion": len(EMOTIONS),
-    "judge_attributes": len(ATTRIBUTES),
-    "judge_attributes_tuning": len(ATTRIBUTES),
-    "judge_identity": len(IDENTITY),
+JUDGES: dict[str, tuple[int, Loss]] = {
+    "judge_landmarks": (212, landmarks_loss),
+    "judge_emotion": (len(EMOTIONS), emotion_loss),
+    "judge_attributes": (len(ATTRIBUTES), attributes_loss),
+    "judge_attributes_tuning": (len(ATTRIBUTES), attributes_loss),
+    "judge_identity": (len(IDENTITY), identity_loss),
 }
-LOSSES = {
-    "judge_landmarks": landmarks_loss,
-    "judge_emotion": emotion_loss,
-    "judge_attributes": attributes_loss,
-    "judge_attributes_tuning": attributes_loss,
-    "judge_identity": identity_loss,
-}
+"""Outputs and loss of each."""
 
 
 def build(name: str, recipe: Recipe, size: int) -> tuple[nn.Module, dict]:
@@ -69,7 +60,8 @@ def build(name: str, recipe: Recipe, size: int) -> tuple[nn.Module, dict]:
     arguments: dict = {"width": recipe.width}
     if name == "judge_emotion":
         return EmotionNet(**arguments), arguments
-    arguments |= {"outputs": OUTPUTS[name], "sigmoid": LOSSES[name] is attributes_loss}
+    count, loss = JUDGES[name]
+    arguments |= {"outputs": count, "sigmoid": loss is attributes_loss}
     if recipe.depth is None:
         arguments |= {"size": size}
         return Reader(**arguments), arguments
@@ -139,8 +131,8 @@ def main(job: Job) -> None:
         if name == "judge_emotion":
             outputs = options["trained"] = Normed(network)
             options["finish"] = outputs.fold
-        train_reader(job, name, network, arguments, LOSSES[name], outputs=outputs, **options)
+        train_reader(job, name, network, arguments, JUDGES[name][1], outputs=outputs, **options)
 
 
 if __name__ == "__main__":
-    main(read_job(__doc__.splitlines()[0], tuple(OUTPUTS)))
+    main(read_job(__doc__.splitlines()[0], tuple(JUDGES)))

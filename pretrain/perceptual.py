@@ -31,13 +31,13 @@ class Headed(nn.Module):
         return self.head(self.vgg(x, layers=16)[-1].relu().mean(dim=(2, 3)))
 
 
-def loss(outputs: Tensor, labels: Labels, index: Tensor) -> dict[str, Tensor]:
+def loss(outputs: Tensor, shown: Labels) -> dict[str, Tensor]:
     """Cross-entropy on visible labels, squared error on the other parameters."""
     logits, nuisance = outputs.split([len(ATTRIBUTES), len(NUISANCES)], dim=1)
-    entropy = F.binary_cross_entropy_with_logits(logits, labels.labels[index], reduction="none")
+    entropy = F.binary_cross_entropy_with_logits(logits, shown.labels, reduction="none")
     return {
-        "labels": (entropy * labels.visible[index]).mean(),
-        "parameters": 0.2 * (nuisance - labels.nuisance[index]).square().mean(),
+        "labels": (entropy * shown.visible).mean(),
+        "parameters": 0.2 * (nuisance - shown.nuisance).square().mean(),
     }
 
 

@@ -12,20 +12,10 @@ from pathlib import Path
 
 from hfld.checkpoints import load_network
 from hfld.config import ROOT, load_profile
+from pretrain.card import ROLES
 
 LIMIT = 30_000_000
-NETWORKS = (
-    "generator",
-    "discriminator",
-    "regressor",
-    "perceptual",
-    "judge_attributes_tuning",
-    "judge_attributes",
-    "judge_emotion",
-    "judge_landmarks",
-    "judge_identity",
-)
-FILES = (*(f"{name}.safetensors" for name in NETWORKS), "card.json")
+FILES = (*(f"{name}.safetensors" for name in ROLES), "card.json")
 
 
 def check(source: Path) -> int:
@@ -33,7 +23,7 @@ def check(source: Path) -> int:
     missing = [name for name in FILES if not (source / name).is_file()]
     if missing:
         raise ValueError(f"{source} lacks {', '.join(missing)}; run `make pretrain`")
-    for name in NETWORKS:
+    for name in ROLES:
         load_network(source / f"{name}.safetensors")
     total = sum((source / name).stat().st_size for name in FILES)
     if total > LIMIT:
@@ -48,9 +38,6 @@ def publish(source: Path, target: Path) -> None:
     target.mkdir(parents=True)
     for name in FILES:
         shutil.copyfile(source / name, target / name)
-    record = ROOT / "data.dvc"
-    if not record.is_file():
-        record.write_text(f"outs:\n- path: {target.relative_to(ROOT)}\n  hash: md5\n")
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "commit", "--force", "data.dvc"], cwd=ROOT, check=True)
     shutil.rmtree(ROOT / "store", ignore_errors=True)  # nothing but data/ is in it, and no older version

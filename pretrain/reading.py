@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -21,8 +21,10 @@ from hfld.portraits.dataset import PortraitSet, portraits, renderer_hash
 from hfld.training.augment import mirror_half, shift, soften
 from hfld.training.loop import batch_indices, cosine_schedule, train
 
-Loss = Callable[[Tensor, "Labels", Tensor], Mapping[str, Tensor]]
-"""Outputs of the net, all labels, which portraits the outputs belong to -> named terms."""
+Loss = Callable[[Tensor, "Labels"], Mapping[str, Tensor]]
+"""Outputs of the net, what these portraits show -> named terms."""
+PIXELS = 128
+"""Landmark errors are stated in px of a picture with this side, whatever the world's size."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,26 @@ class Settings:
         )
 
 
+@dataclass(frozen=True)
 class Labels:
-    """What a portrait set shows, as tensors. `augmented` are the landmarks of the batch as it was shifted."""
+    """What N portraits show."""
 
-    def __init__(self, data: PortraitSet) -> None:
+    labels: Tensor  # [N, 40] 0 or 1
+    strengths: Tensor  # [N, 40]
+    visible: Tensor  # [N, 40] 0 or 1
+    units: Tensor  # [N, 14]
+    emotions: Tensor  # [N, 7], rows sum to 1
+    nuisance: Tensor  # [N, 35]
+    landmarks: Tensor  # [N, 106, 2]
+
+    @classmethod
+    def of(cls, data: PortraitSet) -> "Labels":
         p = data.parameters
-        self.labels = torch.from_numpy(p.labels.astype(np.float32))  # [N, 40]
-        self.strengths = torch.from_numpy(p.strengths)  # [N, 40]
-        self.visible = torch.from_numpy(p.visible.astype(np.float32))  # [N, 40]
-        self.units = torch.from_numpy(p.units)  # [N, 14]
-        self.emotions = torch.from_numpy(p.emotions) / 100  # [N, 7], rows sum to 1
-        self.nuisance = torch.from_numpy(p.nuisance)  # [N, 35]
-        self.landmarks = torch.from_numpy(np.array(data.landmarks))  # [N, 106, 2]
-        self.augmented = self.landmarks[:0]
+        arrays = (p.labels, p.strengths, p.visible, p.units, p.emotions / 100, p.nuisance, data.landmarks)
+        return cls(*(torch.from_numpy(np.array(array, np.float32)) for array in arrays))
+
+    def __getitem__(self, index: Tensor) -> "Labels":
+        return Labels(*(value[index] for value in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -157,19 +166,13 @@ def train_reader(
     outputs: Callable[[Tensor], Tensor],  # images -> outputs that the loss takes
     mirrored: bool = True,  # flip half of the portraits
     finish: Callable[[], None] = lambda: None,  # called once before saving
-) -> bool:
-    """Train a net and save it to `out/<name>.safetensors`; False if the time ran out before the end."""
+) -> None:
+    """Train a net and save it to `out/<name>.safetensors`, unless the time runs out before the end."""
     recipe, settings = job.settings.recipe(name), job.settings
     data = settings.portraits(recipe.data, workers=job.threads, progress=job.progress)
-    labels = Labels(data)
+    labels = Labels.of(data)
     trained = trained or network
     trained.to(memory_format=torch.channels_last).train()
-    decayed = [p for p in trained.parameters() if p.ndim > 1]
-    others = [p for p in trained.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=recipe.lr,
-    )
     precision = autocast("auto")
 
     def step(i: int) -> Mapping[str, Tensor]:
@@ -179,14 +182,12 @@ def train_reader(
         if mirrored:
             images, points = mirror_half(images, points, generator)
         if recipe.shift > 0:
-            images, points = shift(
-                images, points, generator, pixels=recipe.shift, zoom=recipe.shift / settings.world.size
-            )
-        labels.augmented = points
+            zoom = recipe.shift / settings.world.size
+            images, points = shift(images, points, generator, pixels=recipe.shift, zoom=zoom)
         images = soften(images, generator, blur=recipe.blur, noise=recipe.noise)
         with precision():
             predicted = outputs(images.contiguous(memory_format=torch.channels_last))
-        return loss(predicted.float(), labels, index)
+        return loss(predicted.float(), replace(labels[index], landmarks=points))
 
     facts = {
         "recipe": asdict(recipe),
@@ -197,26 +198,29 @@ def train_reader(
     }
     history = train(
         step=step,
-        optimizer=optimizer,
+        optimizer=_optimizer(trained, recipe),
         state={"network": trained},
         steps=recipe.steps,
         run_dir=ROOT / settings.world.runs / name,
         fingerprint=facts,
         schedule=cosine_schedule(recipe.steps, warmup=recipe.warmup),
-        log_every=50,
         save_every=250,
         max_seconds=job.max_seconds,
         progress=job.progress,
         name=name,
     )
-    if history[-1]["step"] < recipe.steps:
-        return False
-    finish()
-    last = {key: round(value, 6) for key, value in history[-1].items()}
-    save_network(
-        job.out / f"{name}.safetensors",
-        network.eval(),
-        arguments,
-        {**facts, "world": "portraits", "last": last},
-    )
-    return True
+    if history[-1]["step"] == recipe.steps:
+        finish()
+        facts |= {"world": "portraits", "last": {key: round(value, 6) for key, value in history[-1].items()}}
+        save_network(job.out / f"{name}.safetensors", network.eval(), arguments, facts)
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW that leaves biases and norms alone."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.lr)

@@ -17,9 +17,9 @@ from pretrain.reading import Job, Labels, read_job, train_reader
 NAME = "regressor"
 
 
-def loss(logits: Tensor, labels: Labels, index: Tensor) -> dict[str, Tensor]:
+def loss(logits: Tensor, shown: Labels) -> dict[str, Tensor]:
     """Binary cross-entropy on the 0/1 labels."""
-    return {"labels": F.binary_cross_entropy_with_logits(logits, labels.labels[index])}
+    return {"labels": F.binary_cross_entropy_with_logits(logits, shown.labels)}
 
 
 def main(job: Job) -> None:

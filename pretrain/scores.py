@@ -1,9 +1,9 @@
 """What the gates measure, on arrays."""
 
 import numpy as np
+from scipy.stats import rankdata
 
-PIXELS = 128
-"""Landmark errors are in px of a picture with this side, whatever the world's size."""
+from pretrain.reading import PIXELS
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -12,9 +12,7 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     rest = len(positive) - count
     if count == 0 or rest == 0:
         return float("nan")
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # mean rank of equal scores, from 1
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * rest))
+    return float((rankdata(scores)[positive].sum() - count * (count + 1) / 2) / (count * rest))
 
 
 def attribute_aucs(scores: np.ndarray, labels: np.ndarray, visible: np.ndarray) -> np.ndarray:

@@ -22,14 +22,14 @@ NAME = "tutor"
 assert (len(ATTRIBUTES), len(ACTION_UNITS), len(NUISANCES)) == TUTOR_PARTS
 
 
-def loss(outputs: Tensor, labels: Labels, index: Tensor) -> dict[str, Tensor]:
+def loss(outputs: Tensor, shown: Labels) -> dict[str, Tensor]:
     """Cross-entropy on strengths (where visible) and action units, squared error on the nuisance."""
     strengths, units, nuisance = outputs.split(TUTOR_PARTS, dim=1)
-    entropy = F.binary_cross_entropy_with_logits(strengths, labels.strengths[index], reduction="none")
+    entropy = F.binary_cross_entropy_with_logits(strengths, shown.strengths, reduction="none")
     return {
-        "strengths": (entropy * labels.visible[index]).mean(),
-        "units": F.binary_cross_entropy_with_logits(units, labels.units[index]),
-        "nuisance": 0.2 * (nuisance - labels.nuisance[index]).square().mean(),
+        "strengths": (entropy * shown.visible).mean(),
+        "units": F.binary_cross_entropy_with_logits(units, shown.units),
+        "nuisance": 0.2 * (nuisance - shown.nuisance).square().mean(),
     }
 
 

@@ -17,7 +17,7 @@ COMMON = {"width": 2, "steps": 3, "batch": 4, "lr": 1.0e-3, "weight_decay": 0.01
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     """Settings of a toy size, and noise in place of portraits."""
-    names = ("regressor", "perceptual", *judges.OUTPUTS)
+    names = ("regressor", "perceptual", *judges.JUDGES)
     sections = {name: {**COMMON, "data": "toy"} for name in names}
     sections["regressor"] |= {"depth": 18}
     sections["judge_landmarks"] |= {"shift": 1.0}
@@ -35,7 +35,7 @@ def job(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(reading, "portraits", lambda **arguments: data)
     return reading.Job(
-        reading.Settings(path), threads=1, progress=False, max_seconds=None, chosen=tuple(judges.OUTPUTS)
+        reading.Settings(path), threads=1, progress=False, max_seconds=None, chosen=tuple(judges.JUDGES)
     )
 
 
@@ -44,8 +44,10 @@ def test_every_net_is_trained_saved_and_loaded(job):
     regressor.main(job)
     perceptual.main(job)
     images = torch.rand(3, 3, SIZE, SIZE) * 2 - 1
-    outputs = {name: load_network(job.out / f"{name}.safetensors")(images) for name in judges.OUTPUTS}
-    assert {name: value.shape[1] for name, value in outputs.items()} == judges.OUTPUTS
+    outputs = {name: load_network(job.out / f"{name}.safetensors")(images) for name in judges.JUDGES}
+    assert {name: value.shape[1] for name, value in outputs.items()} == {
+        name: count for name, (count, _) in judges.JUDGES.items()
+    }
     assert torch.allclose(outputs["judge_emotion"].sum(dim=1), torch.full((3,), 100.0), atol=1e-3)
     assert 0 < outputs["judge_attributes"].min() < outputs["judge_attributes"].max() < 1
     assert load_network(job.out / "regressor.safetensors")(images).shape == (3, len(ATTRIBUTES))

@@ -1,10 +1,7 @@
 """dvc.yaml: stages depend on their notebook and on exactly the code it imports; the rest of the mechanics."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -141,30 +138,6 @@ def test_store_holds_what_data_dvc_names():
     objects = [store / entry["md5"][:2] / entry["md5"][2:] for entry in listing]
     assert all(path.is_file() for path in objects)
     assert sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) <= 30_000_000
-
-
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
-def test_the_torch_build_stays_until_the_other_is_asked_for(tmp_path):
-    for name in ("Makefile", "requirements.txt", "pyproject.toml", "params.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
-
-    def planned(*options: str) -> str:
-        command = ["make", "-n", "env", *options]
-        environment = {"PATH": os.environ["PATH"]}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
-
-    stamp = tmp_path / re.search(r"touch (\S+-cpu)$", planned(), re.M)[1].replace("-cpu", "-default")
-    assert "uninstall" not in planned()
-    stamp.parent.mkdir()
-    stamp.touch()
-    os.utime(stamp, (2e9, 2e9))
-    assert "pip" not in planned()
-    switched = planned("TORCH=cpu")
-    assert f"rm -f .venv/{stamp.name} && .venv/bin/python -m pip uninstall" in switched
-    assert switched.index("pip uninstall") < switched.index("pip install")
-    stamp.rename(stamp.with_name(".installed-1-default"))  # other requirements, the same build
-    again = planned()
-    assert "-default" in again and "uninstall" not in again
 
 
 def test_requirements_pin_everything_that_pyproject_asks_for():

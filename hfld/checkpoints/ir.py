@@ -1,9 +1,8 @@
 """OpenVINO's IR: a graph in an .xml file, its constants in the .bin file beside it.
 
-Format: docs.openvino.ai, "OpenVINO IR format". Read with the standard library; a file decides about names and
-numbers only. Refused with the reason, before anything of that size is made: document types and entities,
-constants outside the .bin file, element types and operations other than those below, shapes that do not follow
-from the operations, sizes beyond MOST.
+Format: docs.openvino.ai, "OpenVINO IR format". Refused with the reason, before anything of that size is made:
+document types and entities, constants outside the .bin file, element types and operations other than those
+below, shapes that do not follow from the operations, sizes beyond MOST.
 """
 
 import math
@@ -138,8 +137,9 @@ def read(model: Model) -> Part:
 
 
 class _Reading:
-    """Layer by layer, with the shapes that follow: Tensors are constants or, on the meta device, what the graph
-    computes; arrays are shapes and axes, known once and for all."""
+    """Layer by layer, with the shapes that follow. Tensors are constants or, on the meta device, what the
+    graph computes; arrays are shapes and axes, known once and for all.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model, self.budget = model, Budget(len(model.data))
@@ -210,6 +210,8 @@ class _Reading:
         function = operation(layer.kind)
         arguments = _arguments(layer, inputs)
         tensors = inputs if layer.kind in _ALL_INPUTS else inputs[: 1 if layer.kind in _ONE_INPUT else 2]
+        if not all(isinstance(value, Tensor) for value in tensors):
+            raise ValueError("it takes integers where numbers are expected")
         made = function(*(value.to("meta") for value in tensors), **arguments)
         if made.numel() > MOST:
             raise ValueError(f"makes {list(made.shape)}, more than {MOST} numbers")
@@ -224,11 +226,8 @@ class _Reading:
     def _name(self, number: int) -> str:
         """Of a value in the graph; a constant gets one when it is first used."""
         if number not in self.names:
-            value = self.values[number]
-            if not isinstance(value, Tensor):
-                raise ValueError("it takes integers where numbers are expected")
             self.names[number] = f"c{number}"
-            self.constants[f"c{number}"] = value.contiguous()
+            self.constants[f"c{number}"] = self.values[number].contiguous()
         return self.names[number]
 
 
@@ -253,6 +252,7 @@ _FOLDED = {"Add", "Convert", "Multiply", "Reshape", "Subtract", "Transpose", "Un
 
 
 def _few(array: np.ndarray) -> np.ndarray:
+    array = np.asarray(array)  # numpy makes scalars of arrays without axes
     if array.size > FEW:
         raise ValueError(f"{array.size} integers, expected at most {FEW}")
     return array

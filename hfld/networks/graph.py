@@ -1,7 +1,7 @@
 """A network given as a list of operations: what remains of other people's models when their format is gone.
 
-The operations are OpenVINO's, by its names and with its meaning (docs.openvino.ai, "Available Operation Sets");
-hfld.checkpoints.ir reads its files into this form.
+The operations are OpenVINO's, by its names and with its meaning (docs.openvino.ai, "Available Operation
+Sets"); hfld.checkpoints.ir reads its files into this form.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -111,7 +111,7 @@ def _padding(
     end: Sequence[int],
     auto_pad: str,
 ) -> tuple[list[int], list[int]]:
-    """Pixels before and behind. "same_upper": as many as give ceil(side / stride) windows, the odd one behind."""
+    """Pixels before and behind; "same_upper": for ceil(side / stride) windows, the odd one behind."""
     if auto_pad == "valid":
         return [0, 0], [0, 0]
     if auto_pad == "same_upper":

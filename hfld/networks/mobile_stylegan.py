@@ -1,9 +1,9 @@
-"""MobileStyleGAN (Belousov, arXiv:2104.04767): StyleGAN2's generator, distilled into separable convolutions and
-wavelets, without demodulation.
+"""MobileStyleGAN (Belousov, arXiv:2104.04767): StyleGAN2's generator, distilled into separable convolutions
+and wavelets, without demodulation.
 
-23 rows of W+ at 1024 px, one for each layer that is modulated: the convolution of 4 x 4, then *up, conv1, conv2*
-of each block, then the picture. Codes of StyleGAN2 (18 rows) fit block by block, exactly only where all rows are
-alike.
+W+ has 23 rows at 1024 px, one for each layer that is modulated: the convolution at 4 px, then *up, conv1,
+conv2* of each block, then the picture. Codes of StyleGAN2 (18 rows) fit block by block, exactly only where
+all rows are alike.
 """
 
 import itertools
@@ -165,7 +165,7 @@ class Conv(_Layer):
 
 
 class SeparableConv(_Layer):
-    """3 x 3 for each channel, 1 x 1 between them; `up` doubles the size first, by an inverse wavelet transform."""
+    """3 x 3 for each channel, then 1 x 1; `up` doubles the size first, by an inverse wavelet transform."""
 
     def __init__(self, inputs: int, outputs: int, *, up: bool = False, w_dim: int, side: int) -> None:
         if up and inputs % 4:
@@ -234,9 +234,11 @@ def separable_conv(
 
 class _SeparableConv(torch.autograd.Function):
     """`separable_conv` for a CPU without a compiler: some rows at a time, from the wavelet to the leaky ReLU,
-    while they lie in the cache. A sample's style is part of its 1 x 1 weights, as scaling commutes with the
-    depthwise convolution. The backward pass makes again what it needs beside input and output; the weights get
-    no gradient."""
+    while they lie in the cache.
+
+    A sample's style is part of its 1 x 1 weights: scaling commutes with the depthwise convolution. The
+    backward pass makes again what it needs beside input and output; the weights get no gradient.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, up: Tensor | None, style: Tensor, *weights: Tensor) -> Tensor:
@@ -259,15 +261,15 @@ class _SeparableConv(torch.autograd.Function):
         gradient = gradient.permute(0, 2, 3, 1).contiguous()
         back = depthwise.flip(2, 3)
         to_x = torch.empty_like(x, memory_format=torch.channels_last)
-        to_up = None if up is None else torch.zeros_like(up, dtype=torch.float32)
-        to_style = torch.zeros_like(style, dtype=torch.float32)
+        to_up = None if up is None else torch.zeros_like(up)
+        to_style = torch.zeros_like(style)
         for n, start, stop in _strips(out):
             rows = slice(max(start - 1, 0), stop + 1)  # the neighbours belong to the filter's window
             z = torch.ops.aten.leaky_relu_backward(gradient[n, rows], out[n, rows], SLOPE, True)
             y = z @ weight  # [rows, W, C']
             seen = _window(x, up, n, start, stop)
             own = y[start - rows.start :][: stop - start]
-            to_style[n] += (own * _filtered(seen, depthwise)).sum(dim=(0, 1), dtype=torch.float32)
+            to_style[n] += (own * _filtered(seen, depthwise)).sum(dim=(0, 1), dtype=style.dtype)
             y = (y * style[n].to(y.dtype)).permute(2, 0, 1)[None]
             y = _filtered(_bordered(y, start, stop, out.shape[1]), back)
             if up is None:
@@ -275,7 +277,7 @@ class _SeparableConv(torch.autograd.Function):
             else:
                 y = _dwt(y)
                 place = slice(start // 2, stop // 2)
-                to_up[n] += (y * x[n, :, place].permute(1, 2, 0)).sum(dim=(0, 1), dtype=torch.float32)
+                to_up[n] += (y * x[n, :, place].permute(1, 2, 0)).sum(dim=(0, 1), dtype=up.dtype)
                 to_x[n, :, place] = y.mul_(up[n].to(y.dtype)).permute(2, 0, 1)
         return to_x, to_up, to_style, None, None, None, None
 

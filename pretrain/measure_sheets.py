@@ -37,9 +37,10 @@ class Readings:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        points = self.mesh(images).points
+        mesh = self.mesh(images)
+        points = mesh.points
         male, years = log_odds_male(images, points, self.gender), age(images, points, self.age)
-        return {**measure(images, points), "Male": male, "Young": -years}
+        return {**measure(images, mesh), "Male": male, "Young": -years}
 
 
 def moved(images: Tensor, share: float) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hfld.faces.mesh import cut_out
+from hfld.faces.mesh import Mesh, cut_out
 
 SIDE = 256  # at which colours are read, px
 DLIB_MEAN = (122.782, 117.001, 104.298)
@@ -25,6 +25,8 @@ HAIR = {
     "Gray_Hair": (60, 1, 3),
 }
 """Typical L*, a*, b* of hair."""
+SKIN = (65, 15, 16)
+"""And of skin in white light."""
 
 
 class Faces:
@@ -33,21 +35,21 @@ class Faces:
     def __init__(
         self,
         images: Tensor,  # [N, 3, S, S] in [-1, 1]
-        points: Tensor,  # [N, 468, 2] in shares of the side
+        mesh: Mesh,
     ) -> None:
-        if images.ndim != 4 or points.shape != (len(images), 468, 2):
-            raise ValueError(
-                f"got {list(images.shape)} and {list(points.shape)}, expected N pictures and [N, 468, 2]"
-            )
-        self.images, self.points = images.float().clamp(-1, 1), points
-        across = points[:, 263] - points[:, 33]
-        self.unit = across.norm(dim=1)  # [N]
-        self.right = across / self.unit[:, None]
+        if images.ndim != 4 or mesh.points.shape != (len(images), 468, 2):
+            got = f"{list(images.shape)} and {list(mesh.points.shape)}"
+            raise ValueError(f"got {got}, expected N pictures and [N, 468, 2]")
+        self.images, self.points = images.float().clamp(-1, 1), mesh.points
+        self.solid = torch.cat((mesh.points, mesh.depth[..., None]), dim=2)  # [N, 468, 3]
+        self.unit = (self.solid[:, 263] - self.solid[:, 33]).norm(dim=1)  # [N]
+        across = self.points[:, 263] - self.points[:, 33]
+        self.right = across / across.norm(dim=1, keepdim=True)
         self.up = torch.stack((self.right[:, 1], -self.right[:, 0]), dim=1)
 
     def distance(self, i: int, j: int) -> Tensor:
-        """Between two points.  [N]"""
-        return (self.points[:, i] - self.points[:, j]).norm(dim=1) / self.unit
+        """Between two points, in space: a face that is turned has no narrower nose.  [N]"""
+        return (self.solid[:, i] - self.solid[:, j]).norm(dim=1) / self.unit
 
     def height(self, i: int, j: int) -> Tensor:
         """Of point i above point j.  [N]"""
@@ -203,8 +205,9 @@ def wearing_lipstick(faces: Faces) -> Tensor:
 
 
 def bald(faces: Faces) -> Tensor:
-    """Minus the difference in colour of what lies above the forehead from the forehead."""
-    return -_apart(faces.hair, faces.forehead)
+    """Minus the difference in colour, lightness counted by half, of what lies above the forehead from it."""
+    above = faces.colour([faces.place(10, up=0.2)], width=0.3, height=0.14)
+    return -_apart(above * above.new_tensor([0.5, 1, 1]), faces.forehead * above.new_tensor([0.5, 1, 1]))
 
 
 def bangs(faces: Faces) -> Tensor:
@@ -215,8 +218,10 @@ def bangs(faces: Faces) -> Tensor:
 
 def _hair(faces: Faces, name: str) -> Tensor:
     """By how much hair is nearer to a typical colour than to every other, at most by how much it differs from
-    the skin."""
-    apart = {key: _apart(faces.hair, faces.hair.new_tensor(colour)) for key, colour in HAIR.items()}
+    the skin. The light's colour is taken off: that by which the skin differs from SKIN."""
+    light = faces.skin - faces.skin.new_tensor(SKIN)
+    hair = faces.hair - light * light.new_tensor([0, 1, 1])
+    apart = {key: _apart(hair, hair.new_tensor(colour)) for key, colour in HAIR.items()}
     others = torch.stack([value for key, value in apart.items() if key != name]).amin(dim=0)
     return torch.minimum(others - apart[name], _apart(faces.hair, faces.forehead) - 10)
 
@@ -242,32 +247,15 @@ def gray_hair(faces: Faces) -> Tensor:
 
 
 def no_beard(faces: Faces) -> Tensor:
-    """Minus how much darker (L*) chin and jaw are than the cheeks."""
-    places = [
-        faces.place(200),
-        faces.place(201),
-        faces.place(421),
-        faces.place(214, 212),
-        faces.place(434, 432),
-    ]
-    return faces.colour(places, width=0.12, height=0.08)[:, 0] - faces.cheeks[:, 0]
-
-
-def mustache(faces: Faces) -> Tensor:
-    """How much darker (L*) the skin between nose and lips is than the cheeks."""
-    places = [faces.place(165, 92, 167), faces.place(391, 322, 393)]
-    return faces.cheeks[:, 0] - faces.colour(places, width=0.1, height=0.05)[:, 0]
-
-
-def bags_under_eyes(faces: Faces) -> Tensor:
-    """How much darker (L*) the skin below the eyes is than the cheeks."""
-    places = [faces.place(230, 229), faces.place(450, 449)]
-    return faces.cheeks[:, 0] - faces.colour(places, width=0.14, height=0.04)[:, 0]
+    """Minus how much darker (L*) and, counted twice, less colourful (chroma) chin and jaw are than cheeks."""
+    places = [faces.place(*at) for at in ((200,), (201,), (421,), (214, 212), (434, 432))]
+    jaw = faces.colour(places, width=0.12, height=0.08)
+    chroma = jaw[:, 1:].norm(dim=1) - faces.cheeks[:, 1:].norm(dim=1)
+    return jaw[:, 0] - faces.cheeks[:, 0] + 2 * chroma
 
 
 MEASURES: dict[str, Callable[[Faces], Tensor]] = {
     "Arched_Eyebrows": arched_eyebrows,
-    "Bags_Under_Eyes": bags_under_eyes,
     "Bald": bald,
     "Bangs": bangs,
     "Big_Lips": big_lips,
@@ -279,7 +267,6 @@ MEASURES: dict[str, Callable[[Faces], Tensor]] = {
     "Chubby": chubby,
     "Gray_Hair": gray_hair,
     "Mouth_Slightly_Open": mouth_slightly_open,
-    "Mustache": mustache,
     "Narrow_Eyes": narrow_eyes,
     "No_Beard": no_beard,
     "Oval_Face": oval_face,
@@ -311,7 +298,7 @@ def _prepared(images: Tensor, points: Tensor, *, side: int, margin: float) -> Te
     return (x - mean) / 256
 
 
-def measure(images: Tensor, points: Tensor) -> dict[str, Tensor]:
+def measure(images: Tensor, mesh: Mesh) -> dict[str, Tensor]:
     """All of MEASURES.  -> name: [N]"""
-    faces = Faces(images, points)
+    faces = Faces(images, mesh)
     return {name: formula(faces) for name, formula in MEASURES.items()}

@@ -12,6 +12,8 @@ ever running code from a file.
     rosinality   checkpoints of the PyTorch StyleGAN2 that the baseline edits
     torchvision  state dicts of ResNet-18, -34, -50 and VGG-19
     latent2im, interfacegan  the baseline's T (.ckpt), boundaries (.npy)
+    openvino     graphs (.xml, its .bin beside)
+    face-api     quantised weights (a manifest in JSON, its shards beside)
 
 Foreign networks come under the keys of hfld.networks, so that `save(path, *load(foreign))` makes a file of
 our own, quicker to read.
@@ -32,7 +34,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hfld.checkpoints import nvidia, plain, rosinality, tensorflow, torchfiles
+from hfld.checkpoints import face_api, ir, nvidia, plain, rosinality, tensorflow, torchfiles
 from hfld.checkpoints.checksums import compare, remember
 from hfld.checkpoints.parts import Checkpoint, Part, assemble, blank
 from hfld.checkpoints.pickles import Refused
@@ -82,7 +84,7 @@ def load(path: Path | str, *, digest: str | None = None) -> Checkpoint:
     try:
         if own:
             return _load_own(path)
-        value = _decode(data)
+        value = _decode(data, path)
     except Refused as error:
         raise Refused(f"{path} wants {error}, which no known format needs; nothing of it was run") from error
     except Exception as error:  # a damaged file may trip over anything
@@ -193,8 +195,12 @@ def _load_own(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _decode(data: bytes) -> Any:
-    """A numpy array, or the object in a torch file or pickle."""
+def _decode(data: bytes, path: Path) -> Any:
+    """A numpy array, a graph, face-api's weights, or the object in a torch file or pickle."""
+    if ir.matches(data):
+        return ir.parse(data, path.with_suffix(".bin").read_bytes())
+    if face_api.matches(data):
+        return face_api.parse(data, path.parent)
     return plain.array(data) if data.startswith(b"\x93NUMPY") else torchfiles.read(data)
 
 
@@ -203,6 +209,10 @@ def _understand(value: Any) -> Checkpoint:
     for name, layout in (("rosinality", rosinality), ("nvidia", nvidia), ("tensorflow", tensorflow)):
         if layout.matches(value):
             return assemble(layout.read(value), {"format": name})
+    if isinstance(value, ir.Model):
+        return assemble({"network": ir.read(value)}, {"format": "openvino"})
+    if isinstance(value, face_api.Weights):
+        return assemble({"network": face_api.read(value)}, {"format": "face-api"})
     if isinstance(value, np.ndarray):
         return Checkpoint({"boundary": plain.boundary(value)}, {"format": "interfacegan"})
     if plain.is_walk(value):

@@ -14,6 +14,11 @@ NETWORKS = {
     "EmotionNet": "hfld.networks.emotion",
     "DeepFaceIdentity": "hfld.networks.deepface",
     "Reader": "hfld.networks.reader",
+    "MobileStyleGAN": "hfld.networks.mobile_stylegan",
+    "Graph": "hfld.networks.graph",
+    "FaceApiDense": "hfld.networks.face_api",
+    "FaceApiXception": "hfld.networks.face_api",
+    "FaceApiIdentity": "hfld.networks.face_api",
 }
 """Class name -> module. Only these can be named by a checkpoint."""
 

@@ -1,0 +1,1 @@
+"""The photorealistic world: a generator and its readers, out of ordinary packages."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfld.checkpoints import load_network
-from hfld.faces.measures import age, log_odds_male, measure
+from hfld.faces.measures import MEASURES, UNPROVEN, age, log_odds_male, measure
 from hfld.faces.mesh import MeshReader
 
 SHOWN = 10  # faces in a row
@@ -40,7 +40,7 @@ class Readings:
         mesh = self.mesh(images)
         points = mesh.points
         male, years = log_odds_male(images, points, self.gender), age(images, points, self.age)
-        return {**measure(images, mesh), "Male": male, "Young": -years}
+        return {**measure(images, mesh, MEASURES | UNPROVEN), "Male": male, "Young": -years}
 
 
 def moved(images: Tensor, share: float) -> Tensor:

@@ -97,9 +97,9 @@ $(STAMP): requirements.txt pyproject.toml
 	  || echo "the CPU build was not found: the default build follows, with its CUDA packages"; \
 	fi
 	@echo "the packages of requirements.txt"
-	@.venv/bin/python -m pip install --quiet --requirement requirements.txt \
+	@.venv/bin/python -m pip install -qq --requirement requirements.txt \
 	|| { echo "The packages did not come: is there a network? \`make env\` then goes on from here." >&2; exit 1; }
-	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	.venv/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@mkdir -p .venv/etc/jupyter && ln -sf ../../../tools/jupyter_server_config.py .venv/etc/jupyter/
 	@rm -f .venv/.installed-* && $(WHERE) > .venv/.made-for && touch $@
 

@@ -39,7 +39,7 @@ class Directions:
 
     @classmethod
     def load(cls, path: Path) -> "Directions":
-        tensors, metadata = checkpoints.load(path, command="dvc repro")
+        tensors, metadata = checkpoints.load(path)
         missing = {"attributes", "method"} - metadata.keys() or {"T"} - tensors.keys()
         if missing:
             raise ValueError(

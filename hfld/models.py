@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hfld.checkpoints import FETCH, load_network
+from hfld.checkpoints import load_network
 from hfld.config import Profile, load_profile
 from hfld.images import sha256
 from hfld.networks.resized import resized
@@ -56,7 +56,6 @@ class Models:
             landmarks=profile.paths.weights / "landmarks.safetensors",
             device=device,
             read_at=profile.world.read_at,
-            command=profile.command,
         )
 
     @classmethod
@@ -67,17 +66,12 @@ class Models:
         landmarks: Path | None = None,
         device: torch.device | str = "cpu",
         read_at: int | None = None,  # side at which R, F and H look, px; None: at pictures as they are
-        command: str = FETCH,  # what makes or fetches `folder`, for the errors
     ) -> "Models":
         """G, D, R and F from `folder` (profile.paths.world), and H from the file `landmarks` if given."""
         files = {name: Path(folder) / f"{name}.safetensors" for name in cls._FILES}
         if landmarks is not None:
             files["landmarks"] = Path(landmarks)
-        commands = {"landmarks": "dvc repro"}  # H is trained here; the rest is fetched
-        networks = {
-            name: load_network(path, device=device, command=commands.get(name, command))
-            for name, path in files.items()
-        }
+        networks = {name: load_network(path, device=device) for name, path in files.items()}
         for name in networks.keys() & {"regressor", "perceptual", "landmarks"}:
             networks[name] = resized(networks[name], read_at)
         return cls(**networks, hashes={name: sha256(path) for name, path in files.items()}, device=device)

@@ -149,7 +149,7 @@ def main() -> None:
     settings = Settings(options.params)
     out = ROOT / settings.world.out
     path = options.generator or out / "generator.safetensors"
-    networks = {name: load_network(out / f"{name}.safetensors", command="make pretrain") for name in READERS}
+    networks = {name: load_network(out / f"{name}.safetensors") for name in READERS}
     sets = {name: settings.portraits(f"held_{name}")[: options.limit] for name in ("natural", "independent")}
     natural = sets["natural"]
 

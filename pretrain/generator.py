@@ -84,8 +84,7 @@ class Training:
             self.state.start_from(Path(paths["start"]))
         self.tutor = None
         if config["tutor"] > 0:
-            command = "python -m pretrain.tutor"
-            self.tutor = load_network(Path(paths["tutor"]), device=self.device, command=command)
+            self.tutor = load_network(Path(paths["tutor"]), device=self.device)
         self.precision = autocast("fp32" if config["fp32"] else "auto", self.device)
         self.window: list[dict[str, float]] = []  # terms since the last row of the log
         self.logged = self.state.images, self.state.seconds

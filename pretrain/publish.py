@@ -24,7 +24,7 @@ def check(source: Path) -> int:
     if missing:
         raise ValueError(f"{source} lacks {', '.join(missing)}; run `make pretrain`")
     for name in ROLES:
-        load_network(source / f"{name}.safetensors", command="make pretrain")
+        load_network(source / f"{name}.safetensors")
     total = sum((source / name).stat().st_size for name in FILES)
     if total > LIMIT:
         raise ValueError(f"{source} holds {total / 1e6:.1f} MB, the limit is {LIMIT / 1e6:.0f} MB")

@@ -29,7 +29,7 @@ def anchors(path: Path) -> set[str]:
 def broken(path: Path) -> list[str]:
     """Links and pictures of a page that lead nowhere in the project."""
     missing = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+    for link in re.findall(r"(?:\]\(|src=\")([^)\s\"]+)", prose(path)):
         url = urllib.parse.urlsplit(link)
         target = path.parent / url.path if url.path else path
         if url.scheme:

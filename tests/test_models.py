@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 
 def test_loaded_frozen_and_hashed(folder):
-    models = Models.load(folder, landmarks=folder / "landmarks.safetensors")
+    models = Models.load(folder, landmarks=folder / "gone" / "landmarks.safetensors")
     assert models.hashes.keys() == models.networks().keys()
     assert all(len(value) == 64 for value in models.hashes.values())
     ws = models.ws(models.latents(3, seed=0, split="test"))
@@ -50,8 +50,8 @@ def test_loaded_frozen_and_hashed(folder):
 
 
 def test_a_missing_file_names_its_command(folder):
-    with pytest.raises(FileNotFoundError, match="dvc repro"):
-        Models.load(folder, landmarks=folder / "absent.safetensors")
+    with pytest.raises(FileNotFoundError, match="make repro"):
+        Models.load(folder, landmarks=folder / "gone" / "landmarks.safetensors")
     (folder / "regressor.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="make data"):
         Models.load(folder)

@@ -1,4 +1,4 @@
-"""Notebooks define nothing, are committed stripped, and run in order on the smoke profile."""
+"""Notebooks are short, say what they need, are committed stripped, and run in order on the smoke profile."""
 
 import ast
 import json
@@ -14,7 +14,8 @@ from conftest import project_environment
 from hfld.config import METHODS, ROOT, load_profile
 from hfld.editors import FITTED
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("[!.]*.ipynb"))
+EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 FORBIDDEN = ("sys.path", "chdir", "!pip", "%pip", "/home/", "/root/")
 
 
@@ -26,12 +27,15 @@ def code(path: Path) -> str:
     return "\n".join("".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "code")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_defines_nothing(path):
-    assert len(cells(path)) <= 20
-    assert cells(path)[0]["cell_type"] == "markdown"
-    for node in ast.walk(ast.parse(source(path))):
-        assert not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda)
+@EACH
+def test_notebook_is_short_and_says_what_it_needs(path):
+    first, *rest = cells(path)
+    assert len(rest) < 20
+    assert first["cell_type"] == "markdown"
+    assert {"**Needs**", "**Takes**"} <= set(re.findall(r"\*\*\w+\*\*", "".join(first["source"])))
+    nodes = list(ast.walk(ast.parse(source(path))))
+    defined = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert len(defined) <= 3 and not any(isinstance(node, ast.ClassDef) for node in defined)
     assert [word for word in FORBIDDEN if word in code(path)] == []
 
 
@@ -42,15 +46,15 @@ def test_tables_are_written_through_a_temporary_file():
     assert not [path.stem for path in NOTEBOOKS if '").write_text(' in code(path)]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@EACH
 def test_notebook_takes_a_profile_and_at_most_a_method(path):
     tagged = ["".join(c["source"]) for c in cells(path) if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1
     names = {target.id for node in ast.parse(tagged[0]).body for target in node.targets}
-    assert names == ({"profile", "method"} if path.stem in ("02_directions", "more/editors") else {"profile"})
+    assert names == ({"profile", "method"} if path.stem in ("02_directions", "editors") else {"profile"})
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@EACH
 def test_notebook_is_committed_stripped(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
@@ -77,7 +81,7 @@ def executed(smoke_root):
 def execute(root: Path, name: str, **parameters: str) -> dict:
     """Execute a notebook on the smoke profile as a DVC stage does."""
     suffix = "".join(f"_{value}" for value in parameters.values())
-    output = root / "runs" / "smoke" / f"{name}{suffix}.ipynb"
+    output = root / "runs" / "smoke" / f"{Path(name).name}{suffix}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable,

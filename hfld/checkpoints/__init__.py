@@ -40,7 +40,6 @@ from hfld.images import replacing, sha256
 from hfld.networks import network_class
 
 __all__ = [
-    "FETCH",
     "Checkpoint",
     "Part",
     "Refused",
@@ -52,7 +51,6 @@ __all__ = [
     "sha256",
 ]
 
-FETCH = "make data"
 _KEY = "hfld"  # one header entry: the order of several is not stable, and files should be equal to the byte
 
 
@@ -64,10 +62,9 @@ def save(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str,
         temporary.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
-def load(path: Path | str, *, command: str = FETCH, digest: str | None = None) -> Checkpoint:
+def load(path: Path | str, *, digest: str | None = None) -> Checkpoint:
     """Tensors (as stored) and metadata of a file of any known format; `.parts` are its networks.
 
-    command: what the errors tell the reader to run.
     digest: the file's sha256, or its first digits, where it is known. Foreign files are also compared with
         what the checksums.json beside them says, and recorded there when they are new.
     Raises FileNotFoundError; Refused (a ValueError) where a pickle wants anything beyond the known formats,
@@ -76,7 +73,7 @@ def load(path: Path | str, *, command: str = FETCH, digest: str | None = None) -
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; `{command}` makes or fetches it")
+        raise FileNotFoundError(f"{path} is missing; `{maker(path)}` makes or fetches it")
     own = _is_safetensors(path)
     data = b"" if own else path.read_bytes()  # once: what is compared is what is read
     found = sha256(path if own and digest else data)
@@ -90,7 +87,7 @@ def load(path: Path | str, *, command: str = FETCH, digest: str | None = None) -
         raise Refused(f"{path} wants {error}, which no known format needs; nothing of it was run") from error
     except Exception as error:  # a damaged file may trip over anything
         raise ValueError(
-            f"{path} is damaged or of no known format ({error}); delete it and run `{command}`"
+            f"{path} is damaged or of no known format ({error}); delete it and run `{maker(path)}`"
         ) from error
     try:
         checkpoint = _understand(value)
@@ -122,7 +119,6 @@ def load_network(
     *,
     part: str | None = None,  # which network, where the file has several: generator, discriminator, ...
     arguments: Mapping[str, Any] | None = None,  # constructor arguments that the file does not know
-    command: str = FETCH,
     digest: str | None = None,  # as in `load`
 ) -> nn.Module:
     """The network in `path`: float32, in eval mode, frozen.
@@ -130,7 +126,7 @@ def load_network(
     `arguments` declares what only its maker knows, for example {"sigmoid": True} for a ResNet whose outputs
     become probabilities by a sigmoid. Raises as `load` does, and ValueError where the tensors do not fit.
     """
-    chosen = _choose(path, load(path, command=command, digest=digest), part)
+    chosen = _choose(path, load(path, digest=digest), part)
     chosen = chosen._replace(arguments={**chosen.arguments, **(arguments or {})})
     tensors = {
         key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in chosen.state.items()
@@ -139,15 +135,32 @@ def load_network(
         # on the meta device first: the sizes in a damaged header may be beyond all memory
         blank(chosen).load_state_dict(tensors, assign=True)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path} does not fit {chosen.network}; run `{command}`: {error}") from error
+        raise ValueError(f"{path} does not fit {chosen.network}; run `{maker(path)}`: {error}") from error
     network = network_class(chosen.network)(**chosen.arguments)
     network.load_state_dict(tensors)
     return network.to(device).eval().requires_grad_(False)
 
 
-def load_metadata(path: Path | str, *, command: str = FETCH) -> dict[str, Any]:
+def load_metadata(path: Path | str) -> dict[str, Any]:
     """The metadata alone."""
-    return load(path, command=command).metadata
+    return load(path).metadata
+
+
+def maker(path: Path | str) -> str:
+    """The command that makes or fetches a file of weights, told by its name and place."""
+    path = Path(path)
+    *_, above, folder, name = ("", "", *path.parts)
+    if name.startswith("editor_"):
+        return "make benchmark"
+    if name.startswith("directions_") or name == "landmarks.safetensors":
+        return "make repro"
+    if "pretrain" in (above, folder):
+        return "make pretrain"
+    if folder == "official":
+        return "make fetch"
+    if "ffhq" in folder:
+        return f"make photographs PROFILES={folder}"
+    return "python -m pretrain.smoke" if folder == "smoke" else "make data"
 
 
 def _choose(path: Path | str, checkpoint: Checkpoint, part: str | None) -> Part:

@@ -106,13 +106,6 @@ class Profile:
             runs=self.root / "runs" / self.name,
         )
 
-    @property
-    def command(self) -> str:
-        """What makes or fetches the networks in `paths.world`."""
-        if self.world.kind == "ffhq":
-            return f"make photographs PROFILES={self.name}"
-        return "python -m pretrain.smoke" if self.world.weights == "data/smoke" else "make data"
-
 
 SECTIONS: dict[str, type] = {
     "world": WorldConfig,

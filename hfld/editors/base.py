@@ -59,7 +59,7 @@ class Editor(Protocol):
 
 def read_editor(path: Path | str, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of the file of a fitted editor; ValueError if it holds another kind."""
-    tensors, metadata = checkpoints.load(path, command="make benchmark")
+    tensors, metadata = checkpoints.load(path)
     if metadata.get("editor") != kind:
         raise ValueError(f"{path} holds {metadata.get('editor', 'no editor')}, not {kind}")
     return tensors, metadata

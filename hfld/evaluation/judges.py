@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS
-from hfld.checkpoints import FETCH, load_network
+from hfld.checkpoints import load_network
 from hfld.config import Profile
 from hfld.images import sha256
 from hfld.models import pick_device
@@ -64,7 +64,7 @@ class Judges:
         emotions and identity as DeepFace reads them, in the face that its detector finds if there is one.
         """
         world = profile.world
-        judges = cls.load(profile.paths.world, pick_device(world.device), command=profile.command)
+        judges = cls.load(profile.paths.world, pick_device(world.device))
         if world.kind == "portraits":
             for judge in judges.named().values():
                 judge.to(memory_format=torch.channels_last)  # the layout in which a CPU convolves fastest
@@ -84,16 +84,11 @@ class Judges:
         cls,
         folder: Path,
         device: torch.device | str = "cpu",
-        *,
-        command: str = FETCH,  # what makes or fetches `folder`, for the errors
     ) -> "Judges":
         """The five judges from `folder` (profile.paths.world)."""
         files = {field.name: f"judge_{field.name}.safetensors" for field in fields(cls)}
         files["tuning"] = "judge_attributes_tuning.safetensors"
-        networks = {
-            name: load_network(Path(folder) / file, device=device, command=command)
-            for name, file in files.items()
-        }
+        networks = {name: load_network(Path(folder) / file, device=device) for name, file in files.items()}
         return cls(**networks)
 
     def named(self) -> dict[str, nn.Module]:

@@ -16,8 +16,6 @@ from hfld.config import Profile, load_profile
 from hfld.photos.fetch import ITEMS
 from hfld.photos.judges import IDENTITY, load_emotion, load_identity
 
-FETCH = "make fetch PROFILES={}"
-
 
 def import_official(profile: Profile) -> list[Path]:
     """Write the networks of `profile` that are had from elsewhere; returns their files.
@@ -53,7 +51,7 @@ def import_official(profile: Profile) -> list[Path]:
 def _convert(source: Path, path: Path, *, part: str | None, kind: str | None, profile: Profile) -> Path:
     """One network of an official file, its tensors as they are."""
     digests = {profile.root / item.path: item.sha256 for item in ITEMS if item.sha256}
-    checkpoint = load(source, command=FETCH.format(profile.name), digest=digests.get(source))
+    checkpoint = load(source, digest=digests.get(source))
     parts = checkpoint.parts
     chosen = parts.get(part) if part else next(iter(parts.values()), None)
     if chosen is None or (kind is not None and chosen.network != kind):

@@ -71,20 +71,20 @@ class Engine:
     preview: int | None = None  # side of the pictures while a slider is dragged; None: the full ones
     inversion: InversionConfig | None = None  # how a photo's latent is searched; None: photos are not opened
     profile: str = "networks"
-    weights: Mapping[str, str] = field(default_factory=dict)  # name -> sha256; recipes are bound to these
+    weights: dict[str, str] = field(
+        default_factory=dict
+    )  # name -> sha256 of a file; recipes are bound to them
 
     def __post_init__(self) -> None:
         if not self.editors:
             raise ValueError("editors: none given, expected at least one")
-        if not self.weights:
-            self.weights = _hashes_of(self.models, self.editors)
+        self.weights = _hashes_of(self.models, self.editors) | self.weights
         self.original = lru_cache(maxsize=32)(self._original)
         self._results: dict[tuple, Face] = {}  # of the newest states
         self._tuned: dict[str, Models] = {}  # with a generator that was tuned to a photo, by its digest
         self._guard = threading.Lock()  # of them, and of editors that keep what they have read
-        self._factors: dict[
-            tuple[Source, str, str], float
-        ] = {}  # of corrected edits: strength / missing score
+        # of corrected edits, by source, editor and attribute: strength / missing score
+        self._factors: dict[tuple[Source, str, str], float] = {}
 
     @classmethod
     def from_profile(cls, profile: Profile, editors: Sequence[str]) -> "Engine":
@@ -102,15 +102,10 @@ class Engine:
             landmarks=h if h.is_file() else None,  # only inversion and the lock need it
             device=device,
             read_at=profile.world.read_at,
-            command=profile.command,
         )
         made = {name: make_editor(name, weights=paths.weights, models=models) for name in editors}
         world = world_of(profile)
-        weights = _hashes_of_editors(made) | {name: models.hashes[name] for name in NETWORKS}
-        if models.landmarks is not None:
-            weights["landmarks"] = models.hashes["landmarks"]
         files = [(name, of(paths.weights, name)) for name in editors for of in (directions_file, editor_file)]
-        weights |= {name: sha256(file) for name, file in files if file.is_file()}
         return cls(
             models=models,
             editors=made,
@@ -120,7 +115,7 @@ class Engine:
             preview=64 if profile.world.size > 128 else None,
             inversion=profile.inversion,
             profile=profile.name,
-            weights=weights,
+            weights={name: sha256(file) for name, file in files if file.is_file()},
         )
 
     def known(self, editor: str) -> tuple[str, ...]:
@@ -319,13 +314,8 @@ def _lock_of(profile: Profile, models: Models) -> LockExpression:
 
 
 def _hashes_of(models: Models, editors: Mapping[str, Editor]) -> dict[str, str]:
-    """Hashes of networks and editors that did not come from files."""
-    networks = {name: state_hash(getattr(models, name)) for name in NETWORKS}
-    if models.landmarks is not None:
-        networks["landmarks"] = state_hash(models.landmarks)
-    return networks | _hashes_of_editors(editors)
-
-
-def _hashes_of_editors(editors: Mapping[str, Editor]) -> dict[str, str]:
+    """Of the files that networks came from, else of what they hold; editors by their T, if they have one."""
+    networks = NETWORKS if models.landmarks is None else (*NETWORKS, "landmarks")
+    hashes = {name: models.hashes.get(name) or state_hash(getattr(models, name)) for name in networks}
     matrices = {name: editor.T for name, editor in editors.items() if hasattr(editor, "T")}
-    return {name: sha256(T.detach().cpu().float().numpy()) for name, T in matrices.items()}
+    return hashes | {name: sha256(T.detach().cpu().float().numpy()) for name, T in matrices.items()}

@@ -14,8 +14,7 @@ from hfld.studio.state import Source, State
 
 FORMAT = "hfld recipe"
 VERSION = 2
-OLDER = 1  # edits that stopped short of their targets were not corrected
-LARGEST = 4 << 20  # bytes of a recipe's text; a 1024 px latent is a fifth of a megabyte
+MAX_SIZE = 4 << 20  # bytes of a recipe's text; a 1024 px latent is a fifth of a megabyte
 
 
 def recipe(engine: Engine, state: State) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def to_text(values: dict[str, Any]) -> str:
 
 def parse(text: str | bytes) -> dict[str, Any]:
     """A recipe's values; ValueError says in plain words why a text is none."""
-    if len(text) > LARGEST:
+    if len(text) > MAX_SIZE:
         raise ValueError(f"this file is {len(text) / 1e6:.1f} MB, too large for a recipe")
     try:
         values = json.loads(text)
@@ -56,7 +55,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
         raise ValueError("this file is not a recipe: it is damaged or no JSON") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"this file is not a recipe: it does not say 'format': '{FORMAT}'")
-    if values.get("version") not in (OLDER, VERSION):
+    if values.get("version") != VERSION:
         raise ValueError(
             f"this recipe has version {values.get('version')!r}; this program reads version {VERSION}"
         )
@@ -108,21 +107,14 @@ def same_pixels(engine: Engine, state: State, values: dict[str, Any]) -> str | N
     """None if the state shows the recipe's pixels, else one sentence about the difference."""
     if values.get("pixels") in (None, pixel_hash(engine.result(state).image)):
         return None
-    if values["source"].get("tuned", "") != state.source.tuned:
-        return (
-            "The recipe is loaded, but its pixels differ from the saved ones: they were drawn by a generator "
-            "that was tuned to the photo, which is not here. Open the photo and sharpen its fit."
-        )
-    if values.get("version") == OLDER:
-        return (
-            "The recipe is loaded, but its pixels differ from the saved ones: when it was made, edits "
-            "stopped short of their targets; now they are corrected."
-        )
     made = values.get("versions", {}).get("torch", "an unknown version")
-    return (
-        f"The recipe is loaded, but its pixels differ from the saved ones: it was made with torch {made}, "
-        f"this is {_version('torch')}, perhaps on another processor."
-    )
+    why = f"it was made with torch {made}, this is {_version('torch')}, perhaps on another processor."
+    if values["source"].get("tuned", "") != state.source.tuned:
+        why = (
+            "they were drawn by a generator that was tuned to the photo, which is not here. Open the photo "
+            "and sharpen its fit."
+        )
+    return f"The recipe is loaded, but its pixels differ from the saved ones: {why}"
 
 
 def pixel_hash(image: np.ndarray) -> str:

@@ -89,10 +89,17 @@ def test_integer_keys_survive(tmp_path, monkeypatch):
 
 
 def test_missing_file_names_the_command(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gone\.safetensors is missing; `make data`"):
-        load_network(tmp_path / "gone.safetensors")
-    with pytest.raises(FileNotFoundError, match="`make repro`"):
-        load(tmp_path / "gone.safetensors", command="make repro")
+    for path, command in {
+        "data/portraits/generator.safetensors": "make data",
+        "data/smoke/generator.safetensors": r"python -m pretrain\.smoke",
+        "data/ffhq256/generator.safetensors": "make photographs PROFILES=ffhq256",
+        "data/official/ffhq.pkl": "make fetch",
+        "weights/portraits/directions_hfld.safetensors": "make repro",
+        "weights/portraits/editor_sdflow.safetensors": "make benchmark",
+        "pretrain/out/tutor.safetensors": "make pretrain",
+    }.items():
+        with pytest.raises(FileNotFoundError, match=rf"{path} is missing; `{command}` makes or fetches it"):
+            load_network(tmp_path / path)
 
 
 def test_damaged_file_names_the_command(tmp_path):

@@ -392,5 +392,3 @@ def test_unknown_content_is_named(tmp_path):
         torch.save(value, tmp_path / "x.pt")
         with pytest.raises(ValueError, match=rf"x\.pt: holds a {kind} without the keys of a network"):
             load(tmp_path / "x.pt")
-    with pytest.raises(FileNotFoundError, match="`make fetch` makes or fetches it"):
-        load(tmp_path / "gone.pkl", command="make fetch")

@@ -224,5 +224,5 @@ def test_wrong_input_is_named(ws, weights, tmp_path):
         LinearEditor(true_directions(), NAMES[:2])
     with pytest.raises(ValueError, match="'hfld'"):
         make_editor("hfdl", weights=weights)
-    with pytest.raises(FileNotFoundError, match="dvc repro"):
+    with pytest.raises(FileNotFoundError, match="make repro"):
         make_editor("hfld", weights=tmp_path)

@@ -59,7 +59,7 @@ def test_networks_are_those_of_the_official_files(profile):
 
 
 def test_wrong_files_are_named(profile, capsys):
-    with pytest.raises(FileNotFoundError, match=r"gone\.pt is missing; `make fetch PROFILES=smoke-ffhq`"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.pt is missing; `make fetch`"):
         import_official(changed(profile, generator="gone.pt"))
     with pytest.raises(ValueError, match=r"vgg19\.pth: holds network \(VGG19Features\), expected a ResNet"):
         import_official(changed(profile, regressor="vgg19.pth"))

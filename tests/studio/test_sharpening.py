@@ -127,7 +127,7 @@ def test_it_runs_behind(engine):
 
 def test_what_cannot_be_done_is_said(engine, monkeypatch):
     own = opened(engine)
-    monkeypatch.setattr(engine_module, "TUNED", 1)
+    monkeypatch.setattr(engine_module, "MAX_TUNED", 1)
     sharpen(engine, Sharpening(own))
     with pytest.raises(ValueError, match="1 photos have a generator of their own already"):
         sharpen(engine, Sharpening(own), tell=lambda found: pytest.fail("it has begun"))
@@ -136,7 +136,7 @@ def test_what_cannot_be_done_is_said(engine, monkeypatch):
     def diverges(models, found, config, **options):
         return tune(models, found, replace(config, tuning_lr=1e30), **options)
 
-    monkeypatch.setattr(engine_module, "TUNED", 2)
+    monkeypatch.setattr(engine_module, "MAX_TUNED", 2)
     monkeypatch.setattr(module, "tune", diverges)
     with pytest.raises(ValueError, match="could not be adapted to this photo"):
         sharpen(engine, Sharpening(own))

@@ -193,7 +193,7 @@ def test_saved_and_loaded(tmp_path):
     assert loaded.attributes == CONFIG.attributes
     assert loaded.method == "hfld"
     assert loaded.metadata["config"]["lambda_landmark"] == 100.0
-    with pytest.raises(FileNotFoundError, match="dvc repro"):
+    with pytest.raises(FileNotFoundError, match="make repro"):
         Directions.load(tmp_path / "directions_none.safetensors")
 
 

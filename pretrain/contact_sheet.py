@@ -6,13 +6,12 @@ docs/portraits_visibility.csv: for each attribute, over 24 counterfactual pairs 
 pixels that differ by more than 12 grey levels and the median difference over the most changed hundredth.
 """
 
-import csv
-
 import cv2
 import numpy as np
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS
 from hfld.config import ROOT
+from hfld.images import write_text
 from hfld.portraits.parameters import Parameters, counterfactual, decode, sample
 from hfld.portraits.render import render
 
@@ -104,18 +103,15 @@ def save(name: str, image: np.ndarray) -> None:
 
 
 def main() -> None:
-    DOCS.mkdir(exist_ok=True)
     plain = faces(40, seed=31)
     many = sample(4000, 32)
     save("portraits_samples.png", grid(render(decode(sample(48, 33)), 128)[0], 12))
     save("portraits_attributes.png", attribute_sheet(plain))
     save("portraits_emotions.png", emotion_sheet(many))
     save("portraits_landmarks.png", landmark_sheet(decode(sample(8, 34))))
-    with (DOCS / "portraits_visibility.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("attribute", "changed_share", "contrast"))
-        for attribute, (share, contrast) in visibility(plain[:24]).items():
-            writer.writerow((attribute, f"{share:.4f}", f"{contrast:.1f}"))
+    measured = visibility(plain[:24]).items()
+    lines = [f"{name},{share:.4f},{contrast:.1f}" for name, (share, contrast) in measured]
+    write_text(DOCS / "portraits_visibility.csv", "\n".join(["attribute,changed_share,contrast", *lines, ""]))
 
 
 if __name__ == "__main__":

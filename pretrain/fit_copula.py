@@ -6,13 +6,12 @@ emotions their shares. Deterministic; ten seconds on one core; needs scipy.
 Run: python pretrain/fit_copula.py
 """
 
-import csv
-
 import numpy as np
+import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from hfld.attributes import ATTRIBUTES, EMOTIONS
-from hfld.images import replacing
+from hfld.images import write_text
 from hfld.portraits.copula import (
     COPULA_PATH,
     EXPRESSIONS,
@@ -78,28 +77,40 @@ def slope(t: np.ndarray, r: np.ndarray) -> np.ndarray:
     return np.exp(-square / 2) / (2 * np.pi * np.sqrt(1 - r**2)) / np.outer(sd, sd)
 
 
+def first_goal(counted: np.ndarray) -> np.ndarray:
+    """Tetrachoric correlations of the attributes, chosen ones of the expressions [45, 45]."""
+    goal = np.eye(len(SCORES))
+    goal[: len(ATTRIBUTES), : len(ATTRIBUTES)] = tetrachoric(counted)
+    for (a, b), value in EXPRESSION_COUPLINGS.items():
+        i, j = SCORES.index(a), SCORES.index(b)
+        goal[i, j] = goal[j, i] = value
+    return goal
+
+
+def corrected_pairs() -> tuple[np.ndarray, np.ndarray]:
+    """Pairs [40, 40] whose correlation is not corrected, and those where the projection may choose it.
+
+    A beard of some kind settles No_Beard whatever their correlation, so the projection may choose it. Other
+    attributes that exclude each other stay at their tetrachoric correlation: clear labels.
+    """
+    settled, free = np.zeros((2, len(ATTRIBUTES), len(ATTRIBUTES)), dtype=bool)
+    for name in ATTRIBUTES:
+        settled[ATTRIBUTES.index(name), [ATTRIBUTES.index(other) for other in entailed(name)]] = True
+    for name in BEARD_KINDS:
+        free[ATTRIBUTES.index(name), ATTRIBUTES.index("No_Beard")] = True
+    return settled | settled.T, free | free.T
+
+
 def fit() -> tuple[np.ndarray, np.ndarray]:
     """Thresholds [45] and correlation [45, 45]; prints how far the final labels are from the counts."""
     counted = counted_frequencies()
     count, phi = len(ATTRIBUTES), phi_coefficients(counted)
     thresholds = np.concatenate([ndtri(1 - np.diag(counted)), np.full(len(EXPRESSIONS), 0.5)])
-    goal = np.eye(len(SCORES))
-    goal[:count, :count] = tetrachoric(counted)
-    for (a, b), value in EXPRESSION_COUPLINGS.items():
-        i, j = SCORES.index(a), SCORES.index(b)
-        goal[i, j] = goal[j, i] = value
-    shares = np.array([EMOTION_SHARES.get(name, np.nan) for name in EMOTIONS])
+    goal, (settled, free) = first_goal(counted), corrected_pairs()
     moved = [EMOTIONS.index(name) for name in EMOTION_SHARES]  # in the order of EXPRESSIONS
+    shares = np.array(list(EMOTION_SHARES.values()))
     normal = np.random.default_rng(SEED).standard_normal((DRAWS, len(SCORES)))
-    # A beard of some kind settles No_Beard whatever their correlation, so the projection may choose it. Other
-    # attributes that exclude each other stay at their tetrachoric correlation: clear labels.
-    settled, free = np.zeros((2, count, count), dtype=bool)
-    for name in ATTRIBUTES:
-        settled[ATTRIBUTES.index(name), [ATTRIBUTES.index(other) for other in entailed(name)]] = True
-    for name in BEARD_KINDS:
-        free[ATTRIBUTES.index(name), ATTRIBUTES.index("No_Beard")] = True
-    settled, free = settled | settled.T, free | free.T
-    best = None
+    best = (np.inf, thresholds, goal)
     for step in range(ROUNDS):
         correlation = nearest_correlation(goal)
         margins = normal @ np.linalg.cholesky(correlation).T - thresholds
@@ -116,33 +127,23 @@ def fit() -> tuple[np.ndarray, np.ndarray]:
             f"round {step}: marginal worst {drift:.4f}, phi mean {off.mean():.4f} worst {off.max():.3f}"
             f" ({ATTRIBUTES[worst[0]]}, {ATTRIBUTES[worst[1]]} {error[worst]:+.3f}), {np.round(reached, 3)}"
         )
-        if best is None or off.mean() + drift + 0.2 * off.max() < best[0]:
-            best = (off.mean() + drift + 0.2 * off.max(), thresholds.copy(), correlation)
+        if (distance := off.mean() + drift + 0.2 * off.max()) < best[0]:
+            best = (distance, thresholds.copy(), correlation)
         clipped = np.clip(np.diag(joint), 1e-4, 1 - 1e-4)
         thresholds[:count] += STEP * (ndtri(clipped) - ndtri(np.diag(counted)))
         if step < ROUNDS - THRESHOLD_ROUNDS:
+            block = goal[:count, :count]
             gain = STEP * np.minimum(1, np.abs(error) / TOLERATED)
-            change = (
-                gain
-                * np.where(settled, 0, error)
-                / np.maximum(slope(thresholds[:count], goal[:count, :count]), 0.3)
-            )
-            wanted = np.clip(goal[:count, :count] + np.clip(change, -0.1, 0.1), -GOAL_LIMIT, GOAL_LIMIT)
+            change = gain * np.where(settled, 0, error) / np.maximum(slope(thresholds[:count], block), 0.3)
+            wanted = np.clip(block + np.clip(change, -0.1, 0.1), -GOAL_LIMIT, GOAL_LIMIT)
             goal[:count, :count] = np.where(free, correlation[:count, :count], wanted)
             np.fill_diagonal(goal, 1.0)
-        excess = np.log(np.maximum(reached[moved], 1e-3) / shares[moved])
-        thresholds[count:] += STEP * np.clip(excess, -0.5, 0.5)
+        thresholds[count:] += STEP * np.clip(np.log(np.maximum(reached[moved], 1e-3) / shares), -0.5, 0.5)
     return best[1], best[2]
 
 
-def main() -> None:
-    thresholds, correlation = fit()
-    with replacing(COPULA_PATH) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("score", "threshold", *SCORES))
-        for name, threshold, row in zip(SCORES, thresholds, correlation, strict=True):
-            writer.writerow((name, f"{threshold:.5f}", *(f"{cell:.5f}" for cell in row)))
-
-
 if __name__ == "__main__":
-    main()
+    thresholds, correlation = fit()
+    table = pd.DataFrame(correlation, index=SCORES, columns=SCORES)
+    table.insert(0, "threshold", thresholds)
+    write_text(COPULA_PATH, table.to_csv(index_label="score", float_format="%.5f", lineterminator="\n"))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.metrics import r2_score, recall_score, roc_auc_score
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -27,8 +28,7 @@ from hfld.portraits.parameters import SCORES, decode, sample
 from hfld.portraits.render import render
 from pretrain.card import ROLES, model_card
 from pretrain.judges import IDENTITY
-from pretrain.reading import Settings
-from pretrain.scores import attribute_aucs, auc, balanced_accuracy, determination, landmark_errors
+from pretrain.reading import PIXELS, Settings
 
 READERS = [name for name in ROLES if name.startswith("judge_") or name == "regressor"]
 
@@ -56,32 +56,45 @@ def read_images(
 def measure(readings: dict[str, np.ndarray], data: PortraitSet) -> dict:
     """All scores of one set of readings, plain values."""
     p = data.parameters
-    accuracy, recall = balanced_accuracy(readings["judge_emotion"], p.emotions)
-    errors = landmark_errors(readings["judge_landmarks"].reshape(-1, 106, 2), data.landmarks)
-    true_identity = p.nuisance[:, : len(IDENTITY)]
     scores: dict = {"n": len(data)}
     for key in ("judge_attributes", "judge_attributes_tuning", "regressor"):
         aucs = attribute_aucs(readings[key], p.labels, p.visible)
-        scores[key] = {
-            "mean": float(np.nanmean(aucs)),
-            "worst": float(np.nanmin(aucs)),
-            "each": dict(zip(ATTRIBUTES, aucs.tolist(), strict=True)),
-        }
+        each = dict(zip(ATTRIBUTES, aucs.tolist(), strict=True))
+        scores[key] = {"mean": float(np.nanmean(aucs)), "worst": float(np.nanmin(aucs)), "each": each}
+    recall = emotion_recalls(readings["judge_emotion"], p.emotions)
     scores["emotion"] = {
-        "balanced_accuracy": accuracy,
+        "balanced_accuracy": float(np.nanmean(recall)),
         "recall": dict(zip(EMOTIONS, recall.tolist(), strict=True)),
         "distance": float(0.5 * np.abs(readings["judge_emotion"] - p.emotions).sum(axis=1).mean()),
     }
+    errors = landmark_errors(readings["judge_landmarks"].reshape(-1, 106, 2), data.landmarks)
     scores["landmarks"] = {
         "mean": float(errors.mean()),
         "p95": float(np.quantile(errors.mean(axis=1), 0.95)),
         "regions": {name: float(errors[:, list(index)].mean()) for name, index in REGIONS.items()},
     }
-    scores["identity"] = dict(
-        zip(IDENTITY, determination(readings["judge_identity"], true_identity).tolist(), strict=True)
-    )
+    true = p.nuisance[:, : len(IDENTITY)]
+    determined = r2_score(true, readings["judge_identity"], multioutput="raw_values")
+    scores["identity"] = dict(zip(IDENTITY, determined.tolist(), strict=True))
     scores["pixels"] = float(readings["pixels"].mean())
     return scores
+
+
+def attribute_aucs(scores: np.ndarray, labels: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """AUC of each attribute where the label is visible; NaN without both classes. [N, 40] thrice -> [40]."""
+    shown = [(labels[v, k], scores[v, k]) for k, v in enumerate(visible.T)]
+    return np.array([roc_auc_score(*pair) if len(set(pair[0])) == 2 else np.nan for pair in shown])
+
+
+def emotion_recalls(read: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Recall of each dominant emotion, NaN where none is. [N, 7] twice, any scale -> [7]."""
+    found, truth = read.argmax(axis=1), true.argmax(axis=1)
+    return recall_score(truth, found, labels=range(true.shape[1]), average=None, zero_division=np.nan)
+
+
+def landmark_errors(read: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Distance of each landmark in px at 128. [N, 106, 2] twice -> [N, 106]."""
+    return np.linalg.norm(read - true, axis=2) * PIXELS
 
 
 def verification(network: nn.Module, data: PortraitSet, *, pairs: int = 1000) -> float:
@@ -94,7 +107,7 @@ def verification(network: nn.Module, data: PortraitSet, *, pairs: int = 1000) ->
     once = read(network, to_tensor(data.images[:pairs]))
     same = torch.cosine_similarity(once, again).numpy()
     other = torch.cosine_similarity(once, again.roll(1, dims=0)).numpy()
-    return auc(np.concatenate([same, other]), np.arange(2 * pairs) < pairs)
+    return float(roc_auc_score(np.arange(2 * pairs) < pairs, np.concatenate([same, other])))
 
 
 def gates(card: dict) -> list[dict]:

@@ -14,8 +14,13 @@ from torch import Tensor
 
 from hfld.checkpoints.parts import Part, Unread, check_filter, rename
 from hfld.checkpoints.pickles import Record, brief, short, typed
+from hfld.checkpoints.stylegan2 import (
+    discriminator_arguments,
+    discriminator_rules,
+    generator_arguments,
+    level,
+)
 from hfld.checkpoints.torchfiles import MOST, tensors
-from hfld.networks.stylegan2 import resolutions
 
 NAMES = {"G_ema": "generator", "G": "generator_raw", "D": "discriminator"}
 WHOLE = 1 << 12  # a group of the minibatch's deviation that is larger than any batch: all of it
@@ -23,11 +28,7 @@ WHOLE = 1 << 12  # a group of the minibatch's deviation that is larger than any 
 
 def _conv(side: str, index: str) -> str:
     """b4 has conv1 only; every further block conv0 (upsampling) and conv1."""
-    return f"synthesis.convs.{2 * _level(side) - 1 + int(index)}"
-
-
-def _level(side: str) -> int:
-    return int(side).bit_length() - 3
+    return f"synthesis.convs.{2 * level(side) - 1 + int(index)}"
 
 
 _GENERATOR = (
@@ -39,25 +40,21 @@ _GENERATOR = (
     (r"synthesis\.b(\d+)\.conv([01])\.(weight|bias|noise_strength)", lambda s, i, x: f"{_conv(s, i)}.{x}"),
     (
         r"synthesis\.b(\d+)\.torgb\.affine\.(weight|bias)",
-        lambda s, x: f"synthesis.to_rgbs.{_level(s)}.style.{x}",
+        lambda s, x: f"synthesis.to_rgbs.{level(s)}.style.{x}",
     ),
-    (r"synthesis\.b(\d+)\.torgb\.(weight|bias)", lambda s, x: f"synthesis.to_rgbs.{_level(s)}.{x}"),
+    (r"synthesis\.b(\d+)\.torgb\.(weight|bias)", lambda s, x: f"synthesis.to_rgbs.{level(s)}.{x}"),
 )
 
 
-def _discriminator_rules(size: int) -> tuple:
-    def block(side: str) -> str:
-        return f"blocks.{_level(str(size)) - _level(side)}"
-
-    return (
-        (r"b\d+\.fromrgb\.(weight|bias)", lambda x: f"from_rgb.{x}"),
-        (r"b(\d+)\.conv0\.(weight|bias)", lambda s, x: f"{block(s)}.conv1.{x}"),
-        (r"b(\d+)\.conv1\.(weight|bias)", lambda s, x: f"{block(s)}.conv2.{x}"),
-        (r"b(\d+)\.skip\.(weight)", lambda s, x: f"{block(s)}.skip.{x}"),
-        (r"b4\.conv\.(weight|bias)", lambda x: f"conv.{x}"),
-        (r"b4\.fc\.(weight|bias)", lambda x: f"dense.{x}"),
-        (r"b4\.out\.(weight|bias)", lambda x: f"out.{x}"),
-    )
+_DISCRIMINATOR = {
+    "from_rgb": r"b\d+\.fromrgb\.",
+    "conv1": r"b(\d+)\.conv0\.",
+    "conv2": r"b(\d+)\.conv1\.",
+    "skip": r"b(\d+)\.skip\.",
+    "conv": r"b4\.conv\.",
+    "dense": r"b4\.fc\.",
+    "out": r"b4\.out\.",
+}
 
 
 def matches(value: Any) -> bool:
@@ -153,49 +150,22 @@ def _generator(record: Record) -> Part | Unread:
     for under in ("mapping.fc", "synthesis.b4.conv1"):
         _expect({k: v for k, v in modules.items() if "affine" not in k}, "activation", "lrelu", under=under)
     state = rename(_tensors(modules), _GENERATOR)
-    levels = sum(key.count(".") == 1 and key.startswith("synthesis.b") for key in modules)
-    first = state["mapping.layers.0.weight"]
     rates = _values(modules, "bias_gain", under="mapping.fc")
     if len(rates) != 1:
         raise ValueError(f"mapping: {len(rates)} learning rate multipliers, expected one for all layers")
-    arguments = {
-        "size": 4 * 2 ** (levels - 1),
-        "z_dim": first.shape[1],
-        "w_dim": first.shape[0],
-        "mapping_layers": sum(key.startswith("mapping.") for key in state) // 2,
-        "channels": {
-            4 * 2**level: len(state[f"synthesis.convs.{2 * level}.bias"]) for level in range(levels)
-        },
-        "mapping_lr": float(rates.pop()),
-        "clamp": _clamp(modules),
-    }
-    return Part("Generator", arguments, state)
+    arguments = {"mapping_lr": float(rates.pop()), "clamp": _clamp(modules)}
+    return Part("Generator", generator_arguments(state) | arguments, state)
 
 
 def _discriminator(record: Record) -> Part:
     modules = _modules(record)
-    size = typed(int, record.state["img_resolution"])
-    resolutions(size)  # a crafted size has sides without end
     for attribute, expected in (("c_dim", 0), ("img_channels", 3), ("architecture", "resnet")):
         _expect(modules, attribute, expected)
     for under in ("b4.conv", "b4.fc"):
         _expect(modules, "activation", "lrelu", under=under)
     _expect(modules, "num_channels", 1, under="b4.mbstd")
-    state = rename(_tensors(modules), _discriminator_rules(size))
-    widths = {side // 2: len(state[f"blocks.{i}.conv2.bias"]) for i, side in enumerate(_sides(size))}
-    arguments = {
-        "size": size,
-        "channels": {size: len(state["from_rgb.bias"]), **widths},
-        "group": _group(modules["b4.mbstd"].state["group_size"]),
-        "clamp": _clamp(modules),
-    }
-    return Part("Discriminator", arguments, state)
-
-
-def _group(value: Any) -> int:
-    return WHOLE if value is None else typed(int, value)
-
-
-def _sides(size: int) -> list[int]:
-    """size, size / 2, ... 8"""
-    return [size >> i for i in range(size.bit_length() - 3)]
+    rules = discriminator_rules(typed(int, record.state["img_resolution"]), _DISCRIMINATOR)
+    state = rename(_tensors(modules), rules)
+    group = modules["b4.mbstd"].state["group_size"]
+    arguments = {"group": WHOLE if group is None else typed(int, group), "clamp": _clamp(modules)}
+    return Part("Discriminator", discriminator_arguments(state) | arguments, state)

@@ -164,6 +164,7 @@ class Reader:
         raise ValueError("damaged: it has no end")
 
     def _step(self, name: str, argument: Any) -> None:
+        """Plain values, the stack and the memo."""
         stack = self.stack
         if name in _NEVER:
             raise Refused(_NEVER[name] if argument is None else f"{_NEVER[name]} {argument!r:.80}")
@@ -203,7 +204,13 @@ class Reader:
         elif name == "ADDITEMS":
             items = self._pop_mark()
             typed(set, self.stack[-1]).update(_keys(items))
-        elif name in ("GLOBAL", "INST"):
+        else:
+            self._make(name, argument)
+
+    def _make(self, name: str, argument: Any) -> None:
+        """Names, and the objects that are made by them."""
+        stack = self.stack
+        if name in ("GLOBAL", "INST"):
             self._name(*argument.split(" ", 1))
             if name == "INST":
                 raise Refused(f"an object of {argument.replace(' ', '.')} in the manner of Python 1")

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from hfld.checkpoints.parts import Part, check_filter, rename
+from hfld.checkpoints.stylegan2 import discriminator_arguments, generator_arguments
 from hfld.checkpoints.torchfiles import tensor, tensors
-from hfld.networks.stylegan2 import MappingNetwork, resolutions
+from hfld.networks.stylegan2 import MappingNetwork
 
 NAMES = {"g_ema": "generator", "g": "generator_raw", "d": "discriminator"}
 MEAN_SAMPLES = 4096  # the reference's number of latents for the mean w
@@ -82,23 +83,14 @@ def _without_filters(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _generator(state: dict[str, Tensor], latent_avg: Any) -> Part:
     state = rename(_without_filters(state), _GENERATOR)
-    levels = sum(key.startswith("synthesis.to_rgbs.") and key.endswith(".bias") for key in state) // 2
-    widths = {4 * 2**level: len(state[f"synthesis.convs.{2 * level}.bias"]) for level in range(levels)}
-    resolutions(max(widths))  # before noise of this size is drawn
-    first = state["mapping.layers.0.weight"]
-    if first.ndim != 2 or first.shape[0] != first.shape[1]:
-        raise ValueError(f"style.1.weight has shape {tuple(first.shape)}, expected a square [w_dim, z_dim]")
-    arguments = {
-        "size": max(widths),
-        "z_dim": first.shape[1],
-        "w_dim": first.shape[0],
-        "mapping_layers": sum(key.startswith("mapping.") for key in state) // 2,
-        "channels": widths,
-    }
+    arguments = generator_arguments(state)
+    if arguments["z_dim"] != arguments["w_dim"]:
+        shape = arguments["w_dim"], arguments["z_dim"]
+        raise ValueError(f"style.1.weight has shape {shape}, expected a square [w_dim, z_dim]")
     notes = {}
     if "synthesis.convs.0.noise" not in state:
         notes["noise"] = "not in the file: drawn with seed 0"
-        state |= _noise(levels)
+        state |= _noise(len(arguments["channels"]))
     if latent_avg is None:
         notes["w_avg"] = f"not in the file: the mean w of {MEAN_SAMPLES} latents, drawn with seed 0"
         state["w_avg"] = _mean_w(state, arguments)
@@ -135,8 +127,4 @@ def _mean_w(state: dict[str, Tensor], arguments: dict[str, Any]) -> Tensor:
 
 def _discriminator(state: dict[str, Tensor]) -> Part:
     state = rename(_without_filters(state), _DISCRIMINATOR)
-    widths = [len(state["from_rgb.bias"])]
-    while (key := f"blocks.{len(widths) - 1}.conv2.bias") in state:
-        widths.append(len(state[key]))
-    channels = {4 * 2**level: width for level, width in enumerate(reversed(widths))}
-    return Part("Discriminator", {"size": max(channels), "channels": channels}, state)
+    return Part("Discriminator", discriminator_arguments(state), state)

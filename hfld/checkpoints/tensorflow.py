@@ -12,8 +12,13 @@ from torch import Tensor
 
 from hfld.checkpoints.parts import Part, rename
 from hfld.checkpoints.pickles import Record, brief, short, typed
+from hfld.checkpoints.stylegan2 import (
+    discriminator_arguments,
+    discriminator_rules,
+    generator_arguments,
+    level,
+)
 from hfld.checkpoints.torchfiles import tensors
-from hfld.networks.stylegan2 import resolutions
 
 NAMES = ("generator_raw", "discriminator", "generator")  # the order G, D, Gs of the pickled tuple
 COMPONENTS = ("mapping", "synthesis")  # of a generator
@@ -31,10 +36,6 @@ _SUFFIX |= {"noise_strength": "noise_strength"}
 _VARIABLE = f"({'|'.join(_SUFFIX)})"
 
 
-def _level(side: str) -> int:
-    return int(side).bit_length() - 3
-
-
 _GENERATOR = (
     (r"dlatent_avg", lambda: "w_avg"),
     (r"mapping/Dense(\d+)/(weight|bias)", lambda i, x: f"mapping.layers.{i}.{x}"),
@@ -43,29 +44,25 @@ _GENERATOR = (
     (rf"synthesis/4x4/Conv/{_VARIABLE}", lambda x: f"synthesis.convs.0.{_SUFFIX[x]}"),
     (
         rf"synthesis/(\d+)x\d+/Conv0_up/{_VARIABLE}",
-        lambda s, x: f"synthesis.convs.{2 * _level(s) - 1}.{_SUFFIX[x]}",
+        lambda s, x: f"synthesis.convs.{2 * level(s) - 1}.{_SUFFIX[x]}",
     ),
     (
         rf"synthesis/(\d+)x\d+/Conv1/{_VARIABLE}",
-        lambda s, x: f"synthesis.convs.{2 * _level(s)}.{_SUFFIX[x]}",
+        lambda s, x: f"synthesis.convs.{2 * level(s)}.{_SUFFIX[x]}",
     ),
-    (rf"synthesis/(\d+)x\d+/ToRGB/{_VARIABLE}", lambda s, x: f"synthesis.to_rgbs.{_level(s)}.{_SUFFIX[x]}"),
+    (rf"synthesis/(\d+)x\d+/ToRGB/{_VARIABLE}", lambda s, x: f"synthesis.to_rgbs.{level(s)}.{_SUFFIX[x]}"),
 )
 
 
-def _discriminator_rules(size: int) -> tuple:
-    def block(side: str) -> str:
-        return f"blocks.{_level(str(size)) - _level(side)}"
-
-    return (
-        (r"\d+x\d+/FromRGB/(weight|bias)", lambda x: f"from_rgb.{x}"),
-        (r"(\d+)x\d+/Conv0/(weight|bias)", lambda s, x: f"{block(s)}.conv1.{x}"),
-        (r"(\d+)x\d+/Conv1_down/(weight|bias)", lambda s, x: f"{block(s)}.conv2.{x}"),
-        (r"(\d+)x\d+/Skip/(weight)", lambda s, x: f"{block(s)}.skip.{x}"),
-        (r"4x4/Conv/(weight|bias)", lambda x: f"conv.{x}"),
-        (r"4x4/Dense0/(weight|bias)", lambda x: f"dense.{x}"),
-        (r"Output/(weight|bias)", lambda x: f"out.{x}"),
-    )
+_DISCRIMINATOR = {
+    "from_rgb": r"\d+x\d+/FromRGB/",
+    "conv1": r"(\d+)x\d+/Conv0/",
+    "conv2": r"(\d+)x\d+/Conv1_down/",
+    "skip": r"(\d+)x\d+/Skip/",
+    "conv": r"4x4/Conv/",
+    "dense": r"4x4/Dense0/",
+    "out": r"Output/",
+}
 
 
 def matches(value: Any) -> bool:
@@ -130,36 +127,18 @@ def _generator(network: Record) -> Part:
     if "synthesis/4x4/ToRGB/weight" not in variables:
         raise ValueError("a generator of another design than StyleGAN2's config-e and -f (no 4x4/ToRGB)")
     state = rename(variables, _GENERATOR)
-    levels = sum(key.endswith("ToRGB/bias") for key in variables)
-    first = state["mapping.layers.0.weight"]
     arguments = {
-        "size": 4 * 2 ** (levels - 1),
-        "z_dim": first.shape[1],
-        "w_dim": first.shape[0],
-        "mapping_layers": sum(key.startswith("mapping.") for key in state) // 2,
-        "channels": {
-            4 * 2**level: len(state[f"synthesis.convs.{2 * level}.bias"]) for level in range(levels)
-        },
         "normalize_z": bool(given.get("normalize_latents", True)),
         "mapping_lr": float(given.get("mapping_lrmul", 0.01)),
         "clamp": _clamp(given),
     }
-    return Part("Generator", arguments, state)
+    return Part("Generator", generator_arguments(state) | arguments, state)
 
 
 def _discriminator(network: Record) -> Part:
     given = _static(network, "resnet")
     variables = _variables(network)
     size = max(int(key.split("x")[0]) for key in variables if key.endswith("/FromRGB/bias"))
-    resolutions(size)  # a crafted size has sides without end
-    state = rename(variables, _discriminator_rules(size))
-    channels = {size: len(state["from_rgb.bias"])}
-    for i in range(size.bit_length() - 3):
-        channels[size >> (i + 1)] = len(state[f"blocks.{i}.conv2.bias"])
-    arguments = {
-        "size": size,
-        "channels": channels,
-        "group": typed(int, given.get("mbstd_group_size", 4)),
-        "clamp": _clamp(given),
-    }
-    return Part("Discriminator", arguments, state)
+    state = rename(variables, discriminator_rules(size, _DISCRIMINATOR))
+    arguments = {"group": typed(int, given.get("mbstd_group_size", 4)), "clamp": _clamp(given)}
+    return Part("Discriminator", discriminator_arguments(state) | arguments, state)

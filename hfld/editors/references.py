@@ -25,16 +25,16 @@ from hfld.checkpoints import checksums, plain, torchfiles
 from hfld.editors import AdaTrans, SDFlow, StyleFlow, TrainedEditor
 from hfld.editors.adatrans import OFFICIAL_ADATRANS
 from hfld.editors.flow import OFFICIAL_SDFLOW, OFFICIAL_STYLEFLOW
-from hfld.editors.trained import TrainedConfig
-from hfld.models import Models
-from hfld.networks.flows import ConditionalFlow
-from hfld.networks.realnvp import RealNVP
-from hfld.networks.reference_keys import (
+from hfld.editors.reference_keys import (
     density_from_reference,
     encoder_from_reference,
     flow_from_reference,
     trajectory_from_reference,
 )
+from hfld.editors.trained import TrainedConfig
+from hfld.models import Models
+from hfld.networks.flows import ConditionalFlow
+from hfld.networks.realnvp import RealNVP
 
 State = dict[str, Tensor]
 

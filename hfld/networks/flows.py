@@ -12,24 +12,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """(dx/dt, x), both [N, R, D] -> the divergence of every row, [N, R]."""
 
 SOLVERS = ("dopri5", "rk4")
+EPSILON, MOMENTUM = 1.0e-4, 0.1  # of the normalisations
 
 
 class ConcatSquashLinear(nn.Module):
     """(W x + b) * sigmoid(gate(c)) + shift(c), with one context c per sample, shared by the rows of x."""
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        context: int,
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, context: int) -> None:
         super().__init__()
         self.linear = nn.Linear(inputs, outputs)
         self.gate = nn.Linear(context, outputs)
@@ -68,55 +63,36 @@ class Dynamics(nn.Module):
 class MovingBatchNorm(nn.Module):
     """(x - mean) / sqrt(var + eps) * exp(weight) + bias, with running statistics also in training.
 
-    In training the statistics move on *after* they were used, by `decay` towards those of the batch.
+    In training the statistics move on *after* they were used, by MOMENTUM towards those of the batch.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        eps: float = 1.0e-4,
-        decay: float = 0.1,
-    ) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.register_buffer("running_mean", torch.zeros(dim))
         self.register_buffer("running_var", torch.ones(dim))
-        self.eps, self.decay = eps, decay
 
     def log_scale(self) -> Tensor:
         """Logarithm of the slope, [D]; its sum is the log-determinant of a row."""
-        return self.weight - 0.5 * (self.running_var + self.eps).log()
+        return self.weight - 0.5 * (self.running_var + EPSILON).log()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # [N, R, D] -> [N, R, D], log-determinant []
         mean, log_scale = self.running_mean.clone(), self.log_scale()
         if self.training:
             with torch.no_grad():
                 rows = x.detach().flatten(0, -2)
-                self.running_mean.lerp_(rows.mean(dim=0), self.decay)
-                self.running_var.lerp_(rows.var(dim=0), self.decay)
+                self.running_mean.lerp_(rows.mean(dim=0), MOMENTUM)
+                self.running_var.lerp_(rows.var(dim=0), MOMENTUM)
         return (x - mean) * log_scale.exp() + self.bias, log_scale.sum()
 
     def inverse(self, y: Tensor) -> Tensor:
         return (y - self.bias) * (-self.log_scale()).exp() + self.running_mean
 
 
-def exact_divergence(dx: Tensor, x: Tensor) -> Tensor:
-    """The trace of each row's Jacobian, by D backward passes: for few dimensions."""
-    parts = [
-        _vjp(dx, x, F.one_hot(torch.tensor(i), x.shape[-1]).to(x).expand_as(x)) for i in range(x.shape[-1])
-    ]
-    return torch.stack([part[..., i] for i, part in enumerate(parts)], dim=-1).sum(dim=-1)
-
-
 def hutchinson(probe: Tensor) -> Divergence:
     """e' J e for one probe e ~ N(0, I) of x's shape: the trace of each row's Jacobian on average."""
-    return lambda dx, x: (_vjp(dx, x, probe) * probe).sum(dim=-1)
-
-
-def _vjp(dx: Tensor, x: Tensor, vector: Tensor) -> Tensor:
-    return torch.autograd.grad(dx, x, vector, create_graph=True)[0]
+    return lambda dx, x: (torch.autograd.grad(dx, x, probe, create_graph=True)[0] * probe).sum(dim=-1)
 
 
 class ContinuousFlow(nn.Module):
@@ -237,11 +213,6 @@ class ConditionalFlow(nn.Module):
         """z -> x."""
         x, _ = self.flow(self.last.inverse(z), condition, reverse=True)
         return self.first.inverse(x)
-
-    def log_prob(self, x: Tensor, condition: Tensor, divergence: Divergence = exact_divergence) -> Tensor:
-        """log p(x | a) of every row, [N, R]."""
-        z, log_det = self.transform(x, condition, divergence)
-        return standard_normal_log_prob(z) + log_det
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:  # [..., D] -> [...]

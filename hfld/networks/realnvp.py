@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from hfld.networks.flows import standard_normal_log_prob
 
 EPSILON = 1.0e-5
+MOMENTUM = 0.1
 
 
 class ColumnNormLinear(nn.Module):
@@ -70,34 +71,19 @@ class Coupling(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # [M, D] -> [M, D], log-determinant [M]
-        changed, kept = self._split(x)
-        shift, log_scale = self._affine(kept)
-        return self._merge(changed * log_scale.exp() + shift, kept), log_scale.sum(dim=1)
-
-    def inverse(self, y: Tensor) -> Tensor:
-        changed, kept = self._split(y)
-        shift, log_scale = self._affine(kept)
-        return self._merge((changed - shift) * (-log_scale).exp(), kept)
-
-    def _affine(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        changed, kept = (x[:, 1::2], x[:, 0::2]) if self.odd else (x[:, 0::2], x[:, 1::2])
         shift, raw = self.net(kept).chunk(2, dim=1)
-        return shift, raw.tanh() * self.scale + self.bias
-
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        even, odd = x[:, 0::2], x[:, 1::2]
-        return (odd, even) if self.odd else (even, odd)
-
-    def _merge(self, changed: Tensor, kept: Tensor) -> Tensor:
+        log_scale = raw.tanh() * self.scale + self.bias
+        changed = changed * log_scale.exp() + shift
         pair = (kept, changed) if self.odd else (changed, kept)
-        return torch.stack(pair, dim=-1).flatten(1)
+        return torch.stack(pair, dim=-1).flatten(1), log_scale.sum(dim=1)
 
 
 class FlowBatchNorm(nn.Module):
     """(x - mean) / sqrt(var) without parameters: of the batch in training (no gradient), else running."""
 
-    def __init__(self, dim: int, *, momentum: float = 0.1) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.momentum = momentum
         self.register_buffer("running_mean", torch.zeros(dim))
         self.register_buffer("running_var", torch.ones(dim))
 
@@ -106,12 +92,9 @@ class FlowBatchNorm(nn.Module):
         if self.training:
             with torch.no_grad():
                 mean, var = x.mean(dim=0), x.var(dim=0, correction=0) + EPSILON
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(var, self.momentum)
+                self.running_mean.lerp_(mean, MOMENTUM)
+                self.running_var.lerp_(var, MOMENTUM)
         return (x - mean) * var.rsqrt(), (-0.5 * var.log().sum()).expand(len(x))
-
-    def inverse(self, y: Tensor) -> Tensor:
-        return y * self.running_var.sqrt() + self.running_mean
 
 
 class RealNVP(nn.Module):
@@ -138,12 +121,6 @@ class RealNVP(nn.Module):
             x, log_det = layer(x)
             total = total + log_det
         return x, total
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """z -> x with the running statistics (eval mode)."""
-        for layer in reversed(self.layers):
-            z = layer.inverse(z)
-        return z
 
     def log_prob(self, x: Tensor) -> Tensor:  # [..., D] -> [...]
         """Log-density of every row."""

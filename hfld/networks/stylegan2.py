@@ -22,7 +22,7 @@ from hfld.networks.ops import (
     upsample_rgb,
 )
 
-Noise = Literal["fixed", "random", "none"]
+Noise = Literal["fixed", "none"]
 # StyleGAN2's config-f (channel multiplier 2)
 CONFIG_F = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 64, 1024: 32}
 
@@ -97,8 +97,7 @@ class StyledConv(nn.Module):
         # sqrt(2) lrelu(x) = lrelu(sqrt(2) x): the gain rides on the factor and the bias
         bias = (self.bias * GAIN)[:, None, None]
         if noise != "none":
-            field = self.noise if noise == "fixed" else torch.randn_like(x[:, :1])
-            bias = bias + field * (self.noise_strength * GAIN)
+            bias = bias + self.noise * (self.noise_strength * GAIN)
             # laid out as x is: a sum in another layout is slow, and so is every convolution behind it
             bias = bias.contiguous(memory_format=torch.channels_last)
         x = (x * (factor * GAIN).to(x.dtype)).add_(bias.to(x.dtype))
@@ -154,7 +153,7 @@ class SynthesisNetwork(nn.Module):
         """[N, L, w_dim] -> [N, 3, S, S]; `size` stops at a lower resolution (progressive training)."""
         if ws.ndim != 3 or ws.shape[1] != self.num_ws:
             raise ValueError(f"ws: got {list(ws.shape)}, expected [N, {self.num_ws}, w_dim]")
-        assert noise in ("fixed", "random", "none"), noise
+        assert noise in ("fixed", "none"), noise
         x = self.constant.to(compute_dtype(self.constant)).expand(ws.shape[0], -1, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.convs[0](x, ws[:, 0], noise)

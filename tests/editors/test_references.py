@@ -9,13 +9,13 @@ from reference_states import ROWS, C, D
 from torch import nn
 
 from hfld.editors import AdaTrans, SDFlow, StyleFlow, editor_file, make_editor
+from hfld.editors.reference_keys import trajectory_from_reference
 from hfld.editors.references import (
     adatrans_from_reference,
     flow_of_reference,
     sdflow_from_reference,
     styleflow_from_reference,
 )
-from hfld.networks.reference_keys import trajectory_from_reference
 from hfld.networks.resnet import ResNet
 from hfld.networks.trajectory import Trajectory
 

@@ -12,14 +12,20 @@ import reference_states
 import torch
 from reference_states import HID, HIDDEN, ROWS, C, D, normal
 
-from hfld.networks.flows import ConditionalFlow, ContinuousFlow, MovingBatchNorm, exact_divergence, hutchinson
-from hfld.networks.realnvp import ColumnNormLinear, RealNVP
-from hfld.networks.reference_keys import (
+from hfld.editors.reference_keys import (
     density_from_reference,
     encoder_from_reference,
     flow_from_reference,
     trajectory_from_reference,
 )
+from hfld.networks.flows import (
+    ConditionalFlow,
+    ContinuousFlow,
+    MovingBatchNorm,
+    hutchinson,
+    standard_normal_log_prob,
+)
+from hfld.networks.realnvp import ColumnNormLinear, RealNVP
 from hfld.networks.resnet import ResNet
 from hfld.networks.trajectory import Trajectory, along
 
@@ -90,6 +96,18 @@ def naive_flow(p, x, c, steps=100):
     return z, log_det + last
 
 
+def exact_divergence(dx, x):
+    """The trace of each row's Jacobian, by D backward passes."""
+    units = torch.eye(D, dtype=x.dtype)
+    parts = [torch.autograd.grad(dx, x, unit.expand_as(x), create_graph=True)[0] for unit in units]
+    return sum(part[..., i] for i, part in enumerate(parts))
+
+
+def log_prob(flow, x, condition, divergence):
+    z, log_det = flow.transform(x, condition, divergence)
+    return standard_normal_log_prob(z) + log_det
+
+
 @pytest.mark.parametrize("solver", ["dopri5", "rk4"])
 def test_flow_equals_the_naive_computation_on_the_references_weights(flow_state, solver):
     x, c = normal(2, 3, D, seed=50), normal(2, C, seed=51)
@@ -110,7 +128,7 @@ def test_log_density_is_exact(flow_state):
     jacobian = torch.autograd.functional.jacobian(lambda y: flow(y[None, None], c)[0, 0], x[0, 0])
     z = flow(x, c)[0, 0]
     expected = -0.5 * (z @ z) - D / 2 * math.log(2 * math.pi) + torch.linalg.slogdet(jacobian)[1]
-    torch.testing.assert_close(flow.log_prob(x, c)[0, 0], expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(log_prob(flow, x, c, exact_divergence)[0, 0], expected, atol=1e-6, rtol=0)
 
 
 def test_probes_give_the_trace_on_average():
@@ -131,7 +149,7 @@ def test_adjoint_gradients_equal_those_through_the_solver(flow_state):
     for adjoint in (True, False):
         flow = flow_of(flow_state, adjoint=adjoint, tolerance=1e-8)
         c = normal(2, C, seed=5).requires_grad_()
-        loss = -flow.log_prob(x, 2 * c, hutchinson(probe)).mean()
+        loss = -log_prob(flow, x, 2 * c, hutchinson(probe)).mean()
         loss.backward()
         found.append([c.grad, *(parameter.grad for parameter in flow.parameters())])
     for a, b in zip(*found, strict=True):
@@ -223,8 +241,7 @@ def test_density_equals_the_naive_computation_on_the_references_weights(density_
     for n, r in itertools.product(range(3), range(2)):
         expected = naive_density(weights(density_state), x[n, r].numpy())
         assert abs(float(found[n, r]) - expected) < 1e-9
-    z, log_det = density(x[0])
-    torch.testing.assert_close(density.inverse(z), x[0])
+    _, log_det = density(x[0])
     jacobian = torch.autograd.functional.jacobian(lambda y: density(y[None])[0][0], x[0, 0])
     torch.testing.assert_close(torch.linalg.slogdet(jacobian)[1], log_det[0])
 

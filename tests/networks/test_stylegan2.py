@@ -287,7 +287,6 @@ def test_noise_is_fixed_by_default():
     fixed, again = generator(z), generator(z)
     torch.testing.assert_close(fixed, again, rtol=0, atol=0)
     assert not torch.equal(fixed, generator(z, noise="none"))
-    assert not torch.equal(generator(z, noise="random"), generator(z, noise="random"))
     other = tiny_generator()
     other.load_state_dict(generator.state_dict())
     torch.testing.assert_close(other(z), fixed, rtol=0, atol=0)

@@ -12,14 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from hfld.checkpoints import stylegan2
 from hfld.checkpoints.parts import Part, Unread, check_filter, rename
 from hfld.checkpoints.pickles import Record, brief, short, typed
-from hfld.checkpoints.stylegan2 import (
-    discriminator_arguments,
-    discriminator_rules,
-    generator_arguments,
-    level,
-)
 from hfld.checkpoints.torchfiles import MOST, tensors
 
 NAMES = {"G_ema": "generator", "G": "generator_raw", "D": "discriminator"}
@@ -28,7 +23,7 @@ WHOLE = 1 << 12  # a group of the minibatch's deviation that is larger than any 
 
 def _conv(side: str, index: str) -> str:
     """b4 has conv1 only; every further block conv0 (upsampling) and conv1."""
-    return f"synthesis.convs.{2 * level(side) - 1 + int(index)}"
+    return f"synthesis.convs.{2 * stylegan2.level(side) - 1 + int(index)}"
 
 
 _GENERATOR = (
@@ -40,9 +35,9 @@ _GENERATOR = (
     (r"synthesis\.b(\d+)\.conv([01])\.(weight|bias|noise_strength)", lambda s, i, x: f"{_conv(s, i)}.{x}"),
     (
         r"synthesis\.b(\d+)\.torgb\.affine\.(weight|bias)",
-        lambda s, x: f"synthesis.to_rgbs.{level(s)}.style.{x}",
+        lambda s, x: f"synthesis.to_rgbs.{stylegan2.level(s)}.style.{x}",
     ),
-    (r"synthesis\.b(\d+)\.torgb\.(weight|bias)", lambda s, x: f"synthesis.to_rgbs.{level(s)}.{x}"),
+    (r"synthesis\.b(\d+)\.torgb\.(weight|bias)", lambda s, x: f"synthesis.to_rgbs.{stylegan2.level(s)}.{x}"),
 )
 
 
@@ -154,7 +149,7 @@ def _generator(record: Record) -> Part | Unread:
     if len(rates) != 1:
         raise ValueError(f"mapping: {len(rates)} learning rate multipliers, expected one for all layers")
     arguments = {"mapping_lr": float(rates.pop()), "clamp": _clamp(modules)}
-    return Part("Generator", generator_arguments(state) | arguments, state)
+    return Part("Generator", stylegan2.generator_arguments(state) | arguments, state)
 
 
 def _discriminator(record: Record) -> Part:
@@ -164,8 +159,8 @@ def _discriminator(record: Record) -> Part:
     for under in ("b4.conv", "b4.fc"):
         _expect(modules, "activation", "lrelu", under=under)
     _expect(modules, "num_channels", 1, under="b4.mbstd")
-    rules = discriminator_rules(typed(int, record.state["img_resolution"]), _DISCRIMINATOR)
+    rules = stylegan2.discriminator_rules(typed(int, record.state["img_resolution"]), _DISCRIMINATOR)
     state = rename(_tensors(modules), rules)
     group = modules["b4.mbstd"].state["group_size"]
     arguments = {"group": WHOLE if group is None else typed(int, group), "clamp": _clamp(modules)}
-    return Part("Discriminator", discriminator_arguments(state) | arguments, state)
+    return Part("Discriminator", stylegan2.discriminator_arguments(state) | arguments, state)

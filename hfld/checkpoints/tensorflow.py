@@ -10,14 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from hfld.checkpoints import stylegan2
 from hfld.checkpoints.parts import Part, rename
 from hfld.checkpoints.pickles import Record, brief, short, typed
-from hfld.checkpoints.stylegan2 import (
-    discriminator_arguments,
-    discriminator_rules,
-    generator_arguments,
-    level,
-)
 from hfld.checkpoints.torchfiles import tensors
 
 NAMES = ("generator_raw", "discriminator", "generator")  # the order G, D, Gs of the pickled tuple
@@ -44,13 +39,16 @@ _GENERATOR = (
     (rf"synthesis/4x4/Conv/{_VARIABLE}", lambda x: f"synthesis.convs.0.{_SUFFIX[x]}"),
     (
         rf"synthesis/(\d+)x\d+/Conv0_up/{_VARIABLE}",
-        lambda s, x: f"synthesis.convs.{2 * level(s) - 1}.{_SUFFIX[x]}",
+        lambda s, x: f"synthesis.convs.{2 * stylegan2.level(s) - 1}.{_SUFFIX[x]}",
     ),
     (
         rf"synthesis/(\d+)x\d+/Conv1/{_VARIABLE}",
-        lambda s, x: f"synthesis.convs.{2 * level(s)}.{_SUFFIX[x]}",
+        lambda s, x: f"synthesis.convs.{2 * stylegan2.level(s)}.{_SUFFIX[x]}",
     ),
-    (rf"synthesis/(\d+)x\d+/ToRGB/{_VARIABLE}", lambda s, x: f"synthesis.to_rgbs.{level(s)}.{_SUFFIX[x]}"),
+    (
+        rf"synthesis/(\d+)x\d+/ToRGB/{_VARIABLE}",
+        lambda s, x: f"synthesis.to_rgbs.{stylegan2.level(s)}.{_SUFFIX[x]}",
+    ),
 )
 
 
@@ -132,13 +130,13 @@ def _generator(network: Record) -> Part:
         "mapping_lr": float(given.get("mapping_lrmul", 0.01)),
         "clamp": _clamp(given),
     }
-    return Part("Generator", generator_arguments(state) | arguments, state)
+    return Part("Generator", stylegan2.generator_arguments(state) | arguments, state)
 
 
 def _discriminator(network: Record) -> Part:
     given = _static(network, "resnet")
     variables = _variables(network)
     size = max(int(key.split("x")[0]) for key in variables if key.endswith("/FromRGB/bias"))
-    state = rename(variables, discriminator_rules(size, _DISCRIMINATOR))
+    state = rename(variables, stylegan2.discriminator_rules(size, _DISCRIMINATOR))
     arguments = {"group": typed(int, given.get("mbstd_group_size", 4)), "clamp": _clamp(given)}
-    return Part("Discriminator", discriminator_arguments(state) | arguments, state)
+    return Part("Discriminator", stylegan2.discriminator_arguments(state) | arguments, state)

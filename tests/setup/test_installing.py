@@ -25,24 +25,34 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def needs(lines: list[str] | None) -> list[Requirement]:
+    """The requirements that hold on this machine, without extras."""
+    found = [Requirement(line) for line in lines or []]
+    return [need for need in found if need.marker is None or need.marker.evaluate({"extra": ""})]
+
+
 def installed() -> set[str]:
     """Names of the distributions that `pip install .` brings, the dependencies of dependencies among them."""
     done: set[str] = set()
-    todo = [Requirement(line) for line in PROJECT["dependencies"]]
+    todo = needs(PROJECT["dependencies"])
     while todo:
-        requirement = todo.pop()
-        if normal(requirement.name) in done:
-            continue
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        done.add(normal(requirement.name))
-        todo += [Requirement(line) for line in requires(requirement.name) or []]
+        name = todo.pop().name
+        if normal(name) not in done:
+            done.add(normal(name))
+            todo += needs(requires(name))
     return done
 
 
 def test_the_core_brings_no_tools():
     assert {"torch", "numpy", "safetensors", "pydantic", "pyyaml"} <= installed()
     assert not installed() & TOOLS
+
+
+def test_what_a_pinned_package_needs_is_pinned():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {normal(line.split("==")[0]) for line in lines if "==" in line}
+    asked = {normal(need.name) for name in pinned for need in needs(requires(name))}
+    assert not asked - pinned
 
 
 def test_the_core_imports_with_its_dependencies_alone():

@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 
 def test_loaded_frozen_and_hashed(folder):
-    models = Models.load(folder, landmarks=folder / "gone" / "landmarks.safetensors")
+    models = Models.load(folder, landmarks=folder / "landmarks.safetensors")
     assert models.hashes.keys() == models.networks().keys()
     assert all(len(value) == 64 for value in models.hashes.values())
     ws = models.ws(models.latents(3, seed=0, split="test"))

@@ -104,4 +104,4 @@ def test_what_is_missing_is_named(editor, bank, tmp_path, ws):
     assert loaded.unit == editor.unit
     assert loaded.boundary("Bald").validation_accuracy == editor.boundary("Bald").validation_accuracy
     with pytest.raises(FileNotFoundError, match="make benchmark"):
-        InterFaceGan.load(tmp_path / "none.safetensors")
+        InterFaceGan.load(tmp_path / "editor_none.safetensors")

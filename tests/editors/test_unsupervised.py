@@ -240,7 +240,7 @@ def test_fitting_needs_something_to_name_by_unless_it_was_loaded(ganspace, bank,
     with pytest.raises(ValueError, match="holds ganspace, not sefa"):
         SeFa.load(tmp_path / "editor.safetensors")
     with pytest.raises(FileNotFoundError, match="make benchmark"):
-        SeFa.load(tmp_path / "none.safetensors")
+        SeFa.load(tmp_path / "editor_none.safetensors")
 
 
 def test_rows_of_a_bank_must_be_alike(validation, ws):

@@ -89,7 +89,7 @@ def test_the_wheel_is_whole(tmp_path):
     (path,) = (tmp_path / "wheels").glob("hfld-*.whl")
     wheel = zipfile.ZipFile(path)
     packed = {name for name in wheel.namelist() if not name.split("/")[0].endswith(".dist-info")}
-    files = {path for kind in ("*.py", "*.csv", "py.typed") for path in (ROOT / "hfld").rglob(kind)}
+    files = {path for kind in ("*.py", "*.csv", "*.css", "py.typed") for path in (ROOT / "hfld").rglob(kind)}
     assert packed == {str(path.relative_to(ROOT)) for path in files}
     assert "hfld/py.typed" in packed
     (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))

@@ -2,7 +2,7 @@
 
     python -m tools.render_notebooks runs/portraits docs/notebooks
 
-A page for each of notebooks/, with its code and what it showed. Progress bars are left out.
+A page for each of notebooks/, with its code and what it showed. Progress bars and widgets are left out.
 """
 
 import argparse
@@ -27,12 +27,16 @@ METHOD = {"02_directions": "_hfld"}  # of the notebook that is executed once a m
 def render(executed: Path, folder: Path, name: str) -> Path:
     """Write <folder>/<name>.md and its pictures, <folder>/<name>/*.jpg; ValueError if a cell had failed."""
     notebook = nbformat.read(executed, as_version=4)
+    injected = "injected-parameters"
+    notebook.cells = [cell for cell in notebook.cells if injected not in cell.metadata.get("tags", ())]
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         if any(output.output_type == "error" for output in cell.outputs):
             raise ValueError(f"{executed}: a cell failed; run the notebook again")
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        cell.outputs = [output for output in cell.outputs if is_shown(output)]
+        for output in (output for output in cell.outputs if "text/html" in output.get("data", ())):
+            html = output.data["text/html"]  # pages show the rules of a style as text
+            output.data["text/html"] = re.sub(r"<style.*?</style>\n?", "", html, flags=re.DOTALL)
     text, resources = MarkdownExporter().from_notebook_node(notebook)
-    text = re.sub(r"<style.*?</style>\n?", "", text, flags=re.DOTALL)  # pages show its rules as text
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)  # colours of a terminal
     shutil.rmtree(folder / name, ignore_errors=True)
     for picture, data in resources["outputs"].items():
@@ -43,6 +47,12 @@ def render(executed: Path, folder: Path, name: str) -> Path:
     source = f"*[notebooks/{name}.ipynb](../../notebooks/{name}.ipynb), executed.*\n\n"
     write_text(folder / f"{name}.md", source + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
     return folder / f"{name}.md"
+
+
+def is_shown(output: nbformat.NotebookNode) -> bool:
+    """Not progress bars, and no widgets, of which a page shows nothing but their names."""
+    kinds = output.get("data", ())
+    return output.get("name") != "stderr" and not any("widget-view" in kind for kind in kinds)
 
 
 def shrunk(data: bytes) -> bytes:

@@ -161,7 +161,8 @@ def test_registry():
     assert network_class("ResNet") is ResNet
     assert set(NETWORKS) == {
         *("Generator", "Discriminator", "ResNet", "VGG19Features", "EmotionNet", "Reader"),
-        "DeepFaceIdentity",
+        *("DeepFaceIdentity", "MobileStyleGAN", "Graph"),
+        *("FaceApiDense", "FaceApiXception", "FaceApiIdentity"),
     }
     with pytest.raises(ValueError, match="unknown network 'ResNets'; the nearest is 'ResNet'"):
         network_class("ResNets")

@@ -28,14 +28,18 @@ def test_code_text_and_pictures_are_shown_and_progress_is_not(tmp_path):
         new_output("stream", name="stderr", text="landmarks: 100%"),
         new_output("stream", name="stdout", text="two faces"),
         new_output("execute_result", data={"text/html": "<style scoped>.x {}</style><b>7</b>"}),
+        new_output(
+            "display_data", data={"application/vnd.jupyter.widget-view+json": {}, "text/plain": "Box()"}
+        ),
+        new_output("execute_result", data={"text/plain": "a <style> in a text"}),
         picture(2 * WIDTH),
     )
     page = render(path, tmp_path / "docs", "03_tables")
     text = page.read_text()
     assert page.name == "03_tables.md"
-    for shown in ("# A title", "show()", "two faces", "<b>7</b>"):
+    for shown in ("# A title", "show()", "two faces", "<b>7</b>", "in a text"):
         assert shown in text
-    assert "100%" not in text and "style" not in text
+    assert not [hidden for hidden in ("100%", "scoped", "Box") if hidden in text]
     (file,) = (tmp_path / "docs" / "03_tables").iterdir()
     assert f"(03_tables/{file.name})" in text
     with Image.open(file) as small:

@@ -59,7 +59,7 @@ benchmark: repro ## all editors in one benchmark (at most 45 minutes on two core
 	$(RUN) -m dvc repro benchmark/dvc.yaml
 	@$(call profiles); for profile in $$profiles; do echo "Benchmark of $$profile: results/$$profile/benchmark/"; done
 
-test: env ## the tests (about 10 minutes)
+test: env ## the tests (about 12 minutes)
 	$(RUN) -m pytest
 
 lab: env data ## JupyterLab at the tour (as root, in a container: make lab OPTIONS="--allow-root --ip=0.0.0.0")
